@@ -1,0 +1,1 @@
+"""Raw video -> samples, in the data's order: sources, media, shots, faces, clips, head_motion, audio, dataset."""

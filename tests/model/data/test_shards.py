@@ -1,0 +1,126 @@
+"""The shard runner: resuming, rejects, dead workers, byte identity."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from emo_model.data.shards import Item, Reject, Result, Step, run_step
+from emo_model.data.store import DataRoot
+
+
+def _items(root: DataRoot, shard: str) -> list[Item]:
+    return [Item(f"v{number}", inputs=f"bytes {number}", payload=number) for number in range(6)]
+
+
+def _row(item: Item) -> dict:
+    return {"video_id": item.key, "shot": 0, "start_frame": 0, "end_frame": 9, "start_s": 0.0, "end_s": 0.3}
+
+
+def _work(root: DataRoot, shard: str, item: Item) -> Result:
+    with (root.path / "log").open("a") as log:
+        log.write(item.key + "\n")
+    if item.key == "v3":
+        return Result(rejects=(Reject("video", item.key, "no_face"),))
+    return Result({"shots": [_row(item)]})
+
+
+def _slow_work(root: DataRoot, shard: str, item: Item) -> Result:
+    result = _work(root, shard, item)
+    time.sleep(0.4)
+    return result
+
+
+def _raising_work(root: DataRoot, shard: str, item: Item) -> Result:
+    if item.key == "v2":
+        raise ValueError("a codec nobody has heard of")
+    return _work(root, shard, item)
+
+
+def _dying_work(root: DataRoot, shard: str, item: Item) -> Result:
+    if item.key == "v4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _work(root, shard, item)
+
+
+STEP = Step("shot_cuts", 1, ("shots",), (), "for the test", _items, _work)
+
+
+@pytest.fixture
+def root(tmp_path) -> DataRoot:
+    return DataRoot(tmp_path).create()
+
+
+def _bytes(root: DataRoot) -> dict[str, bytes]:
+    return {str(path.relative_to(root.path)): path.read_bytes() for path in root.path.rglob("*.parquet")}
+
+
+def test_rows_and_rejects_are_written_and_a_second_run_redoes_nothing(root):
+    first = run_step(STEP, root, "s0000")
+    assert (first.rows, first.rejects, first.done) == ({"shots": 5}, {"no_face": 1}, 6)
+    before = _bytes(root)
+    second = run_step(STEP, root, "s0000")
+    assert (second.done, second.kept, second.data_version) == (0, 6, first.data_version)
+    assert _bytes(root) == before
+
+
+def test_a_new_step_version_redoes_all_and_equal_rows_keep_the_data_version(root):
+    first = run_step(STEP, root, "s0000")
+    second = run_step(replace(STEP, version=2), root, "s0000")
+    assert second.done == 6
+    assert second.data_version == first.data_version
+
+
+def test_a_changed_input_redoes_only_its_video(root):
+    run_step(STEP, root, "s0000")
+    changed = [*_items(root, "s0000")[:-1], Item("v5", inputs="other bytes")]
+    again = run_step(replace(STEP, items=lambda *_: changed), root, "s0000")
+    assert (again.done, again.kept) == (1, 5)
+
+
+def test_a_video_taken_out_takes_its_rows_along(root):
+    run_step(STEP, root, "s0000")
+    fewer = run_step(replace(STEP, items=lambda *args: _items(*args)[:2]), root, "s0000")
+    assert fewer.rows == {"shots": 2}
+    assert run_step(STEP, root, "s0000").done == 4
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_unexpected_error_is_a_reject_not_a_failed_shard(root, workers):
+    report = run_step(replace(STEP, work=_raising_work), root, "s0000", workers=workers)
+    assert report.rejects == {"no_face": 1, "step_failed": 1}
+    details = [row["detail"] for row in root.read("rejected").to_pylist() if row["reason"] == "step_failed"]
+    assert details == ["ValueError: a codec nobody has heard of"]
+
+
+def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root):
+    report = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=2)
+    assert report.rows == {"shots": 4}
+    assert report.rejects == {"no_face": 1, "step_failed": 1}
+
+
+def test_killed_in_the_middle_a_rerun_does_only_the_rest_and_gives_the_same_bytes(root, tmp_path_factory):
+    whole = DataRoot(tmp_path_factory.mktemp("whole")).create()
+    run_step(STEP, whole, "s0000")
+    code = (
+        "import sys; from pathlib import Path; from tests.model.data import test_shards as t\n"
+        "t.run_step(t.replace(t.STEP, work=t._slow_work), t.DataRoot(Path(sys.argv[1])), 's0000')"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(root.path)])
+    while not (root.path / "log").exists() or len((root.path / "log").read_text().split()) < 3:
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    report = run_step(STEP, root, "s0000")
+    assert 3 <= report.done <= 4  # two were whole, the third was under way
+    assert _bytes(root) == _bytes(whole)
+
+
+def test_a_reason_outside_the_closed_list_is_refused():
+    with pytest.raises(ValueError, match="reason must be one of"):
+        Reject("video", "v", "because")
