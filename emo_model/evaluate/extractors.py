@@ -1,0 +1,150 @@
+"""Which network each metric's features come from, and the one place that decides what a number may be called.
+
+A metric bears its reference name (fid, fvd, f_sim, e_fid, syncnet) only when its reference weights made it. With any
+other network the name says so: `fid[efficientnet-lite0]`. Every EvaluationRow passes through `check_name`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from emo_model import weights
+from emo_model.errors import UserError
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """One network a metric can use. `weights` are names in emo_model.weights; `wired`: this version can run it."""
+
+    name: str
+    weights: tuple[str, ...]
+    is_reference: bool = False
+    wired: bool = True
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why it cannot run here, with the command that mends it; None if it can."""
+        missing = [name for name in self.weights if not weights.have(name)]
+        if missing:
+            later = "" if self.wired else f" ({self.name} itself is not part of this version yet)"
+            return f"no weights: emo weights get {' '.join(missing)}{later}"
+        return None if self.wired else f"{self.name} is not part of this version yet"
+
+    @property
+    def sha256(self) -> str:
+        """Hash over its weight files, in order: what a protocol pins."""
+        return "+".join(_file_sha256(weights.path(name)) for name in self.weights)
+
+
+@cache
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One metric: the numbers it gives, and the networks it can use, the reference first."""
+
+    name: str
+    outputs: tuple[str, ...]  # names of its numbers when made with the reference
+    extractors: tuple[Extractor, ...]
+    meaning: str
+    is_distance: bool = False  # to the ground truth, whose own value is then 0 by definition
+    sample: str = "frame"  # what n counts
+
+
+_LANDMARKER = Extractor("face-landmarker", ("face_landmarker",), is_reference=True)  # ours by definition
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            "fid",
+            ("fid",),
+            (
+                Extractor("inception-2015-12-05", ("inception",), is_reference=True),
+                Extractor("efficientnet-lite0", ("efficientnet_lite0",)),
+            ),
+            "Fréchet distance of single frames' features; lower is better",
+            is_distance=True,
+        ),
+        Family(
+            "syncnet",
+            ("syncnet", "lse_d", "av_offset"),
+            (Extractor("syncnet_v2", ("syncnet", "face_landmarker"), is_reference=True),),
+            "LSE-C, confidence that lips and voice belong together; higher is better up to the ground truth",
+            sample="window",
+        ),
+        Family(
+            "f_sim",
+            ("f_sim", "f_sim_gap"),
+            (
+                Extractor("arcface", ("arcface",), is_reference=True, wired=False),
+                Extractor("dlib-resnet", ("dlib_face", "face_landmarker")),
+            ),
+            "100 x cosine of face features to the reference image; best is nearest the ground truth's value",
+        ),
+        Family(
+            "fvd",
+            ("fvd",),
+            (Extractor("i3d-kinetics-400", ("i3d",), is_reference=True),),
+            "Fréchet distance of 16-frame windows' features; lower is better",
+            is_distance=True,
+            sample="window",
+        ),
+        Family(
+            "e_fid",
+            ("e_fid",),
+            (
+                Extractor("deep3d", ("deep3d",), is_reference=True, wired=False),
+                Extractor("blendshapes", ("face_landmarker",)),
+            ),
+            "Fréchet distance of expression coefficients; lower is better",
+            is_distance=True,
+        ),
+        Family(
+            "motion",
+            ("head_velocity", "velocity_variance", "vmv"),
+            (_LANDMARKER,),
+            "head rotation, degrees a frame at 30 fps: mean, mean within-clip variance, variance of the clips' means",
+        ),
+        Family(
+            "mouth_sync",
+            ("mouth_correlation", "mouth_lag"),
+            (_LANDMARKER,),
+            "mouth opening against loudness: best correlation within +-0.5 s, and its lag in ms (positive: mouth late)",
+            sample="clip",
+        ),
+    )
+}
+ALL = tuple(FAMILIES)
+
+
+def family_of(metric: str) -> Family:
+    """The family by its name; UserError listing the known ones."""
+    if metric not in FAMILIES:
+        raise UserError(f"unknown metric {metric!r}; known: {', '.join(ALL)}")
+    return FAMILIES[metric]
+
+
+def choose(family: Family) -> Extractor | None:
+    """The first network that can run here, the reference before stand-ins."""
+    return next((e for e in family.extractors if e.unavailable is None), None)
+
+
+def metric_name(output: str, extractor: Extractor) -> str:
+    """`fid`, or `fid[efficientnet-lite0]` where the network is a stand-in."""
+    return output if extractor.is_reference else f"{output}[{extractor.name}]"
+
+
+def check_name(metric: str, extractor: str) -> None:
+    """Raise ValueError unless `metric` is what a number made by `extractor` must be called."""
+    output = metric.partition("[")[0]
+    family = next((f for f in FAMILIES.values() if output in f.outputs), None)
+    known = {e.name: e for e in family.extractors} if family else {}
+    if extractor not in known:
+        raise ValueError(f"metric {metric!r} has no extractor {extractor!r}; known: {', '.join(known) or 'none'}")
+    if metric != (wanted := metric_name(output, known[extractor])):
+        raise ValueError(f"a number made with {extractor} must be called {wanted!r}, not {metric!r}")

@@ -1,0 +1,114 @@
+"""Fréchet distance between two sets of features: what FID, FVD and E-FID have in common.
+
+d2 = |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2 (Dowson and Landau 1982; Heusel et al. 2017, equation 6).
+
+The usual code takes a matrix square root of S1 S2. That is slow, and with fewer samples than dimensions it is noise:
+the product is singular. With any factors S = L L^T the trace is a nuclear norm, tr (S1 S2)^1/2 = |L1^T L2|_*, so
+
+* up to d samples the centred samples themselves are the factor: exact, and as small as the samples are few;
+* above that Cholesky gives L1, and the eigenvalues of L1^T S2 L1 are the squares of the singular values.
+
+Everything is float64: in float32 the trace alone is off by 0.1 %.
+"""
+
+import numpy as np
+import scipy.linalg
+
+
+class Gaussian:
+    """Mean and covariance of features that arrive in batches.
+
+    Rows are kept while there are at most d of them (they are the exact factor of their covariance); from then on only
+    the sum and X^T X, both centred by the first batch's mean so that large means cancel before squaring.
+    """
+
+    def __init__(self) -> None:
+        self.n = 0
+        self._rows: list[np.ndarray] | None = []
+        self._centre = self._sum = self._scatter = np.zeros(0)
+
+    @classmethod
+    def of(cls, features: np.ndarray) -> "Gaussian":
+        """The Gaussian of (n, d) features."""
+        return cls().add(features)
+
+    def add(self, features: np.ndarray) -> "Gaussian":
+        """Add (n, d) features. ValueError on another shape or on values that are not finite."""
+        x = np.asarray(features, np.float64)
+        if x.ndim != 2 or (self.n and x.shape[1] != len(self._centre)):
+            raise ValueError(f"wanted features (n, {len(self._centre) if self.n else 'd'}), got {x.shape}")
+        if not np.isfinite(x).all():
+            raise ValueError("features are not finite")
+        if not len(x):
+            return self
+        if not self.n:
+            self._centre = x.mean(0)
+            self._sum, self._scatter = np.zeros(x.shape[1]), np.zeros((x.shape[1], x.shape[1]))
+        self.n += len(x)
+        if self._rows is not None:
+            self._rows.append(x)
+            if self.n <= x.shape[1]:
+                return self
+            x, self._rows = np.concatenate(self._rows), None
+        x = x - self._centre
+        self._sum = self._sum + x.sum(0)
+        self._scatter = self._scatter + x.T @ x
+        return self
+
+    @property
+    def mean(self) -> np.ndarray:
+        """(d,) mean."""
+        if self._rows is not None:
+            return np.concatenate(self._rows).mean(0)
+        return self._centre + self._sum / self.n
+
+    @property
+    def factor(self) -> np.ndarray | None:
+        """(n, d) matrix A with covariance A^T A while n <= d, else None."""
+        if self._rows is None:
+            return None
+        x = np.concatenate(self._rows)
+        return (x - x.mean(0)) / np.sqrt(self.n - 1)
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """(d, d) unbiased covariance, divided by n - 1."""
+        factor = self.factor
+        if factor is not None:
+            return factor.T @ factor
+        return (self._scatter - np.outer(self._sum, self._sum) / self.n) / (self.n - 1)
+
+
+def frechet_distance(a: Gaussian, b: Gaussian) -> float:
+    """Squared Fréchet distance of two Gaussians. ValueError where one has fewer than two samples."""
+    if min(a.n, b.n) < 2:
+        raise ValueError(f"a covariance needs at least 2 samples, got {a.n} and {b.n}")
+    if b.factor is not None and a.factor is None:
+        a, b = b, a  # the cheaper factor first
+    traces = _total_variance(a) + _total_variance(b)
+    shift = float(((a.mean - b.mean) ** 2).sum())
+    return max(0.0, shift + traces - 2 * _trace_of_root(a, b))
+
+
+def _total_variance(g: Gaussian) -> float:
+    factor = g.factor
+    return float((factor**2).sum()) if factor is not None else float(np.trace(g.covariance))
+
+
+def _trace_of_root(a: Gaussian, b: Gaussian) -> float:
+    """tr (S1 S2)^1/2, by the cheapest exact form."""
+    if a.factor is None:
+        root = _lower_root(a.covariance)
+        squares = scipy.linalg.eigvalsh(root.T @ b.covariance @ root, overwrite_a=True, check_finite=False)
+        return float(np.sqrt(np.clip(squares, 0, None)).sum())
+    other = b.factor.T if b.factor is not None else _lower_root(b.covariance)
+    return float(scipy.linalg.svdvals(a.factor @ other, check_finite=False).sum())
+
+
+def _lower_root(covariance: np.ndarray) -> np.ndarray:
+    """L with L L^T = covariance; eigenvectors instead of Cholesky where some features are constant or dependent."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.clip(values, 0, None))

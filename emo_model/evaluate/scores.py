@@ -1,0 +1,82 @@
+"""What a metric sees of one clip, and what it says about a set of clips."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .frechet import Gaussian, frechet_distance
+
+
+class NotComputable(Exception):
+    """A number that cannot be given, and why. It becomes a dash with a reason, never another number."""
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Features of one clip, (n, ...), a sample a row; `found` (n,) marks the samples there is something in."""
+
+    values: np.ndarray
+    found: np.ndarray
+    reason: str = ""  # why samples are not found
+
+    @classmethod
+    def full(cls, values: np.ndarray) -> "Observation":
+        """Every sample was found."""
+        return cls(values, np.ones(len(values), bool))
+
+    @classmethod
+    def nothing(cls, count: int, reason: str) -> "Observation":
+        """A clip in which nothing could be observed: its samples stay in the count of those offered."""
+        return cls(np.full((count, 1), np.nan), np.zeros(count, bool), reason)
+
+    @property
+    def samples(self) -> np.ndarray:
+        """The found rows. NotComputable where one is not finite: a broken network must not be averaged away."""
+        samples = self.values[self.found]
+        if not np.isfinite(samples).all():
+            raise NotComputable("features are not finite")
+        return samples
+
+    def half(self, second: bool | int) -> "Observation":
+        """The first or the second half in time."""
+        middle = len(self.found) // 2
+        part = slice(middle, None) if second else slice(0, middle)
+        return Observation(self.values[part], self.found[part], self.reason)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number over clips, or None with the reason; n samples used of n_total offered."""
+
+    value: float | None
+    n: int
+    n_total: int
+    reason: str | None = None
+
+
+def counted(observations: Sequence[Observation]) -> tuple[int, int]:
+    """Samples found, samples offered."""
+    return sum(int(o.found.sum()) for o in observations), sum(len(o.found) for o in observations)
+
+
+def require_found(observations: Sequence[Observation], whose: str) -> list[Observation]:
+    """The clips with anything found; NotComputable with the first reason if there are none."""
+    some = [o for o in observations if o.found.any()]
+    if not some:
+        reason = next((o.reason for o in observations if o.reason), "nothing found")
+        raise NotComputable(f"{reason} ({whose}: 0 of {counted(observations)[1]})")
+    return some
+
+
+def frechet_score(real: Sequence[Observation], generated: Sequence[Observation], sample: str) -> float:
+    """Fréchet distance of all samples of `generated` to all of `real`, pooled over clips."""
+    sides = []
+    for whose, observations in (("real", real), ("generated", generated)):
+        gaussian = Gaussian()
+        for observation in require_found(observations, whose):
+            gaussian.add(observation.samples)
+        if gaussian.n < 2:
+            raise NotComputable(f"{gaussian.n} {whose} {sample}: a covariance needs at least 2")
+        sides.append(gaussian)
+    return frechet_distance(*sides)

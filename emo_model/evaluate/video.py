@@ -1,0 +1,139 @@
+"""A video as metrics see it: frames at one rate and size, its sound, its faces. Each file is decoded once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+import av
+import numpy as np
+
+from .faces import FaceTrack, track_faces
+
+SOUND_RATE = 16_000
+T = TypeVar("T")
+_EARLY = 1e-3  # seconds a frame may be late and still count as on screen: containers round timestamps
+
+
+class Unreadable(Exception):
+    """A video that cannot be used, and why, in one line."""
+
+
+@dataclass(eq=False)
+class Video:
+    """Frames (T, size, size, 3) uint8 RGB at `fps`; `reference` is the image the generator was given.
+
+    `still` marks one frame repeated: per-frame work is then done once.
+    """
+
+    frames: np.ndarray
+    fps: float
+    reference: np.ndarray
+    sound_path: Path | None = None
+    still: bool = False
+    _tracks: dict[int, FaceTrack] = field(default_factory=dict)
+
+    @cached_property
+    def faces(self) -> FaceTrack:
+        """The face in every frame, found once for all metrics."""
+        return self.per_frame(lambda frames: track_faces(frames, self.fps))
+
+    @cached_property
+    def sound(self) -> np.ndarray | None:
+        """16 kHz mono int16, cut to the frames' length; None without a sound track."""
+        if self.sound_path is None:
+            return None
+        sound = read_sound(self.sound_path)
+        return None if sound is None else sound[: round(len(self.frames) / self.fps * SOUND_RATE)]
+
+    def per_frame(self, work: Callable[[np.ndarray], T]) -> T:
+        """work(frames), which must give something indexable by frame; a still frame is worked on once."""
+        if not self.still:
+            return work(self.frames)
+        return work(self.frames[:1])[np.zeros(len(self.frames), int)]
+
+    def at(self, fps: float) -> np.ndarray:
+        """The frames on screen at j / fps: a view for the same rate, else a selection."""
+        return self.frames[resample_indices(len(self.frames), self.fps, fps)]
+
+    def as_still(self) -> "Video":
+        """The reference shown for as long: the answer of a generator that does nothing."""
+        frames = np.broadcast_to(self.reference, self.frames.shape)
+        return Video(frames, self.fps, self.reference, self.sound_path, still=True)
+
+
+def resample_indices(count: int, fps: float, to_fps: float) -> np.ndarray:
+    """Index of the frame on screen at each j / to_fps, for `count` frames at `fps`."""
+    length = int(np.floor((count - 1) / fps * to_fps + _EARLY)) + 1
+    return np.floor(np.arange(length) * fps / to_fps + _EARLY).astype(int)
+
+
+def read_frames(path: Path, *, fps: float, size: int, seconds: float) -> np.ndarray:
+    """(T, size, size, 3) uint8: frame j is the one on screen j / fps after the first, up to `seconds`.
+
+    Unreadable on a file without usable frames.
+    """
+    wanted = round(seconds * fps)
+    frames: list[np.ndarray] = []
+    try:
+        with av.open(str(path)) as container:
+            first, shown, shown_at = None, None, 0.0
+            for frame in container.decode(video=0):
+                first = frame.time if first is None else first
+                while shown is not None and len(frames) < wanted and len(frames) / fps < frame.time - first - _EARLY:
+                    frames.append(shown)
+                if len(frames) >= wanted:
+                    break
+                shown = frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="BICUBIC")
+                shown_at = frame.time - first
+            while shown is not None and len(frames) < wanted and len(frames) / fps <= shown_at + _EARLY:
+                frames.append(shown)
+    except (av.FFmpegError, IndexError, OSError) as error:
+        raise Unreadable(f"{path.name} could not be decoded: {error}") from error
+    if not frames:
+        raise Unreadable(f"{path.name} has no frames")
+    return np.stack(frames)
+
+
+def read_image(path: Path, size: int) -> np.ndarray:
+    """(size, size, 3) uint8 RGB of an image file, or of a video's first frame."""
+    return read_frames(path, fps=1, size=size, seconds=1)[0]
+
+
+def read_sound(path: Path) -> np.ndarray | None:
+    """Mono int16 at 16 kHz, sample 0 at the video's first frame (or the file's start); None without sound."""
+    with av.open(str(path)) as container:
+        if not container.streams.audio:
+            return None
+        stream, start = container.streams.audio[0], 0.0
+        if container.streams.video and container.streams.video[0].start_time is not None:
+            start = float(container.streams.video[0].start_time * container.streams.video[0].time_base)
+        resampler, pieces, first = av.AudioResampler("s16", "mono", SOUND_RATE), [], None
+        for frame in container.decode(stream):
+            first = frame.time if first is None else first
+            pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
+        pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
+    if not pieces:
+        return None
+    sound, lead = np.concatenate(pieces), round(((first or 0.0) - start) * SOUND_RATE)
+    return np.concatenate([np.zeros(lead, np.int16), sound]) if lead > 0 else sound[-lead:]
+
+
+def open_video(path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: object) -> Video:
+    """The video under a protocol's fps, size and seconds; without a reference, its own first frame is it."""
+    fps, size = protocol.fps, protocol.size
+    frames = read_frames(path, fps=fps, size=size, seconds=protocol.seconds)
+    if reference is None:
+        image = frames[0]
+    elif isinstance(reference, Path):
+        image = read_image(reference, size)
+    else:
+        image = fit(reference, size)
+    return Video(frames, fps, image, sound or path)
+
+
+def fit(image: np.ndarray, size: int) -> np.ndarray:
+    """A uint8 RGB image brought to (size, size) with the filter the frames pass through."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image, np.uint8), format="rgb24")
+    return frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="BICUBIC")
