@@ -1,0 +1,208 @@
+"""Audio encoders: sound -> features A of every frame (section 3.2 "Audio Layers"), at the clip's 30 fps.
+
+    wav2vec 2.0 base   the paper's, where its weights are: 12 hidden states of 768; the convolutional features are
+                       interpolated to the frame rate before the transformer, so that frame and feature align exactly
+    Whisper tiny.en    the stand-in out of a package: 4 hidden states of 384 at 50 Hz, interpolated to the frame rate
+
+Features are per frame. The +-m neighbours around each frame (A_gen) are sliced in `networks/`, never stored.
+Numbers repeat bit for bit on one machine: one torch thread, no dropout, float32 inside, float16 out.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emo_model import weights
+from emo_model.data.ctranslate2_file import read_arrays
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RATE = 16_000  # hertz, both encoders
+FPS = 30
+WINDOW_S = 12  # the longest clip: position in the window shows in the features, so none may be new to the network
+OVERLAP_S = 4  # windows of longer sound share this much; each gives the half it has context for
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A loaded encoder. `features` is the one way in, for the data and for generation alike."""
+
+    name: str  # stored in every row, and compared with the checkpoint's
+    layers: int
+    width: int
+    sha256: str  # of the weights
+    encode_window: Callable[[NDArray[np.float32], int], NDArray[np.float32]]
+
+    def features(self, samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float16]:
+        """Features of the frames shown from sample 0 on at 30 fps.
+
+        samples (N,) float, 16 kHz mono in [-1, 1]; returns (num_frames, layers, width) float16. Frames past the
+        end of the sound hear silence. Sound longer than WINDOW_S is read in overlapping windows.
+        """
+        if samples.ndim != 1:
+            raise ValueError(f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first")
+        needed = -(-num_frames * RATE // FPS)
+        samples = np.pad(samples[:needed].astype(np.float32), (0, max(0, needed - len(samples))))
+        out = np.empty((num_frames, self.layers, self.width), np.float16)
+        for start, stop, keep in windows(num_frames):
+            encoded = self.encode_window(samples[start * RATE // FPS : stop * RATE // FPS], stop - start)
+            out[keep] = encoded[keep.start - start : keep.stop - start]
+        return out
+
+
+def windows(num_frames: int) -> Iterator[tuple[int, int, slice]]:
+    """(first frame read, end, frames kept): windows cover all frames, and each seam has OVERLAP_S / 2 on both sides."""
+    size, step = WINDOW_S * FPS, (WINDOW_S - OVERLAP_S) * FPS
+    half = OVERLAP_S * FPS // 2
+    for start in range(0, max(num_frames - OVERLAP_S * FPS, 1), step):
+        stop = min(start + size, num_frames)
+        yield start, stop, slice(start + half if start else 0, num_frames if stop == num_frames else stop - half)
+
+
+def frame_positions(num_frames: int, rate: float) -> NDArray[np.float64]:
+    """Where each frame's middle lies on a feature axis whose k-th entry is centred on (k + 0.5) / rate seconds."""
+    return (np.arange(num_frames) + 0.5) / FPS * rate - 0.5
+
+
+def at_positions(features: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Linear interpolation along the first axis; beyond the ends the end's value holds."""
+    positions = np.clip(positions, 0, len(features) - 1)
+    low = np.minimum(np.floor(positions).astype(int), max(len(features) - 2, 0))
+    share = (positions - low).astype(np.float32).reshape(-1, *[1] * (features.ndim - 1))
+    high = np.minimum(low + 1, len(features) - 1)
+    return features[low] * (1 - share) + features[high] * share
+
+
+def encoder_identity() -> tuple[str, str]:
+    """(name, sha256 of the weights) of the encoder `load_encoder` gives, without loading it."""
+    if weights.have("wav2vec2_base"):
+        return "wav2vec2-base", _folder_sha256()
+    return "whisper-tiny.en", weights.REGISTRY["whisper_tiny_encoder"].sha256 or ""
+
+
+@cache
+def load_encoder() -> Encoder:
+    """wav2vec 2.0 if its weights are there, else Whisper tiny.en. UserError naming the command if neither is."""
+    if weights.have("wav2vec2_base"):
+        return _wav2vec2()
+    return _whisper()
+
+
+# ---- wav2vec 2.0 ----
+
+
+def _folder_sha256() -> str:
+    from emo_model.data.store import file_sha256, text_sha256
+
+    folder = weights.path("wav2vec2_base")
+    files = sorted([*folder.glob("config.json"), *folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    return text_sha256(*(f"{file.name} {file_sha256(file)}" for file in files))
+
+
+def _wav2vec2() -> Encoder:
+    import torch
+    from transformers import Wav2Vec2Model
+
+    model = Wav2Vec2Model.from_pretrained(weights.path("wav2vec2_base"), local_files_only=True).eval()
+    conv_rate = RATE / np.prod(model.config.conv_stride)
+
+    @torch.inference_mode()
+    def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
+        with _one_thread():
+            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
+            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[0].T.numpy()  # (T, 512), 50 Hz
+            frames = at_positions(convolved, frame_positions(num_frames, conv_rate))
+            hidden, _ = model.feature_projection(torch.from_numpy(frames)[None])
+            states = model.encoder(hidden, output_hidden_states=True).hidden_states[1:]
+        return torch.cat(states).transpose(0, 1).numpy()  # (F, 12, 768)
+
+    config = model.config
+    return Encoder(
+        "wav2vec2-base", config.num_hidden_layers, config.hidden_size, _folder_sha256(), encode_window
+    )
+
+
+# ---- Whisper tiny.en, the stand-in ----
+
+WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "num_mel_bins": 80}
+_RENAMED = (  # CTranslate2 -> transformers
+    ("encoder/", ""),
+    ("position_encodings/encodings", "embed_positions.weight"),
+    ("layer_norm/gamma", "layer_norm.weight"),
+    ("layer_norm/beta", "layer_norm.bias"),
+    ("self_attention/layer_norm", "self_attn_layer_norm"),
+    ("ffn/layer_norm", "final_layer_norm"),
+    ("self_attention/linear_1", "self_attn.out_proj"),
+    ("ffn/linear_0", "fc1"),
+    ("ffn/linear_1", "fc2"),
+    ("layer_", "layers."),
+    ("layers.norm", "layer_norm"),
+    ("attn_layers.norm", "attn_layer_norm"),
+    ("final_layers.norm", "final_layer_norm"),
+    ("/", "."),
+)
+
+
+def whisper_state(arrays: dict[str, NDArray]) -> dict[str, "Tensor"]:
+    """The encoder's arrays of a CTranslate2 file under the names of transformers' WhisperEncoder, float32.
+
+    Queries, keys and values lie in one array there (linear_0); transformers keeps three, keys without a bias.
+    """
+    import torch
+
+    state = {}
+    for name, array in arrays.items():
+        if not name.startswith("encoder/") or name == "encoder/num_heads":
+            continue
+        values = torch.from_numpy(array.astype(np.float32))
+        if "self_attention/linear_0" in name:
+            layer, kind = name.split("/")[1].removeprefix("layer_"), name.rsplit("/", 1)[1]
+            for part, third in zip("qkv", values.chunk(3), strict=True):
+                if (part, kind) != ("k", "bias"):
+                    state[f"layers.{layer}.self_attn.{part}_proj.{kind}"] = third
+            continue
+        for old, new in _RENAMED:
+            name = name.replace(old, new)
+        state[name] = values
+    return state
+
+
+def _whisper() -> Encoder:
+    import torch
+    from transformers import WhisperConfig, WhisperFeatureExtractor
+    from transformers.models.whisper.modeling_whisper import WhisperEncoder
+
+    path = weights.path("whisper_tiny_encoder")
+    encoder = WhisperEncoder(WhisperConfig(**WHISPER, attn_implementation="eager")).eval()
+    encoder.load_state_dict(whisper_state(read_arrays(path)), strict=True)
+    log_mel = WhisperFeatureExtractor(feature_size=WHISPER["num_mel_bins"])
+
+    @torch.inference_mode()
+    def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
+        with _one_thread():
+            mel = log_mel(samples, sampling_rate=RATE, return_tensors="pt").input_features  # padded to 30 s
+            states = encoder(mel, output_hidden_states=True).hidden_states[1:]
+        hidden = torch.cat(states).transpose(0, 1).numpy()  # (1500, 4, 384), 50 Hz
+        return at_positions(hidden, frame_positions(num_frames, rate=50))
+
+    _, sha256 = encoder_identity()
+    return Encoder("whisper-tiny.en", WHISPER["encoder_layers"], WHISPER["d_model"], sha256, encode_window)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch with one thread, so that sums are taken in one order and the numbers repeat; restored afterwards."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
