@@ -361,6 +361,33 @@ IDENTITIES = Table(
     ("clip_id",),
 )
 
+MANIFEST = Table(
+    "manifest",
+    "5_manifest",
+    "one clip that a purpose may use",
+    (
+        CLIP_ID,
+        VIDEO_ID,
+        SHARD,
+        Column("identity_id", STRING, "person"),
+        Column("split", STRING, "train or test"),
+        Column("source", STRING, "collection the video came from"),
+        Column("licence", STRING, "licence as given with the collection"),
+        Column("start_s", FLOAT, "timestamp of frame 0 in the source, 0 at the video's first frame", "seconds"),
+        Column("num_frames", INT, "frames at 30 fps"),
+        Column("path", STRING, "mp4, relative to the data root"),
+        Column("size", INT, "width and height of the mp4", "pixels"),
+        Column("union_box", _vector(4), "union of the clip's face boxes (the paper's M)", "crop pixels"),
+        Column("sound_path", STRING, "16 kHz mono wav, relative to the data root", null="no sound"),
+        Column("audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"),
+        Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
+        Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
+        Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
+        Column("protocol", STRING, "evaluation protocol", null="not for evaluation"),
+    ),
+    ("clip_id",),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "8_evaluation",
@@ -388,7 +415,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
-        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, EVALUATIONS,
+        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, EVALUATIONS,
     )
 }  # fmt: skip
 
