@@ -105,6 +105,23 @@ VIDEOS = _shard_table(
     ("source_id",),
 )
 
+SOURCES = Table(
+    "sources",
+    "0_raw",
+    "one source as registered: a raw file or a URL",
+    (
+        Column("number", INT, "place in the order of registration, from 0"),
+        Column("source_id", STRING, "hash of site:id or of collection and relative path: the key of a source"),
+        SHARD,
+        Column("source", STRING, "collection the file came from"),
+        Column("uri", STRING, "path relative to its collection, or URL"),
+        Column("licence", STRING, "licence as given with the collection"),
+        Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
+        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL"),
+    ),
+    ("number",),
+)
+
 FETCHED = _shard_table(
     "fetched",
     "0_raw",
@@ -414,7 +431,7 @@ EVALUATIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
+        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
         CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, EVALUATIONS,
     )
 }  # fmt: skip
