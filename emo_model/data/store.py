@@ -94,6 +94,12 @@ class DataRoot:
             return wanted.empty_table()
         return pa.concat_tables([pq.ParquetFile(path).read(columns=columns).select(wanted.names) for path in paths])
 
+    def read_single(self, table: str | Table) -> pa.Table:
+        """Rows of a table that is not cut into shards; an empty table of the right schema before it is written."""
+        table = TABLES[table] if isinstance(table, str) else table
+        path = self.single(table)
+        return pq.ParquetFile(path).read().select(table.schema.names) if path.exists() else table.schema.empty_table()
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
