@@ -1,0 +1,125 @@
+"""Noise in, loss (equation 1), sampling: thin over diffusers' schedulers. One schedule trains and samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from emo_model.errors import UserError
+
+Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, ...), steps (B,)) -> prediction, same shape
+
+
+@dataclass(frozen=True)
+class NoiseRecipe:
+    """A noise schedule and what goes with it in training."""
+
+    zero_terminal_snr: bool = False  # the last step is pure noise
+    prediction: str = "epsilon"  # or "v_prediction"
+    spacing: str = "leading"  # of the sampling steps
+    min_snr: float | None = None  # gamma of min-SNR weighting
+    noise_offset: float = 0.0  # share of the noise that is one value a channel
+
+
+RECIPES = {
+    "sd15": NoiseRecipe(),  # Stable Diffusion's own, equation 1 read literally
+    "modern": NoiseRecipe(True, "v_prediction", "trailing", min_snr=5.0, noise_offset=0.05),
+}
+
+
+def schedule(recipe: NoiseRecipe) -> DDIMScheduler:
+    """The one scheduler of a checkpoint: its betas train, its steps sample."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=recipe.prediction,
+        rescale_betas_zero_snr=recipe.zero_terminal_snr,
+        timestep_spacing=recipe.spacing,
+    )
+
+
+def load_schedule(folder: Path) -> DDIMScheduler:
+    """The scheduler saved in a checkpoint folder. UserError where there is none."""
+    if not (folder / "scheduler" / "scheduler_config.json").is_file():
+        raise UserError(f"no scheduler in {folder}: a checkpoint folder is wanted; run: emo train --help")
+    return DDIMScheduler.from_pretrained(folder / "scheduler")
+
+
+def draw_noise(latents: Tensor, recipe: NoiseRecipe, generator: torch.Generator) -> Tensor:
+    """Unit normal, shaped as latents (B, F, C, h, w), on the CPU so that every device sees the same."""
+    noise = torch.randn(latents.shape, generator=generator)
+    if recipe.noise_offset:
+        batch, _, channels, *_ = latents.shape
+        # One offset a clip and channel: a different one a frame would be flicker.
+        noise = noise + recipe.noise_offset * torch.randn((batch, 1, channels, 1, 1), generator=generator)
+    return noise.to(latents)
+
+
+def add_noise(scheduler: DDIMScheduler, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """z_t = sqrt(alpha_t) z_0 + sqrt(1 - alpha_t) noise, with t (B,)."""
+    return scheduler.add_noise(latents, noise, t)
+
+
+def loss(
+    predict: Predict,
+    latents: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    scheduler: DDIMScheduler,
+    min_snr: float | None = None,
+) -> Tensor:
+    """Equation 1: mean squared error between the noise and its prediction, one number a clip: (B,).
+
+    latents, noise (B, F, C, h, w); t (B,). With v-prediction the target is the velocity; min-SNR weights each clip
+    before anything is averaged.
+    """
+    predicted = predict(add_noise(scheduler, latents, noise, t), t)
+    velocity = scheduler.config.prediction_type == "v_prediction"
+    target = scheduler.get_velocity(latents, noise, t) if velocity else noise
+    errors = (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
+    return errors if min_snr is None else errors * _min_snr_weight(scheduler, t, min_snr).to(errors)
+
+
+def _min_snr_weight(scheduler: DDIMScheduler, t: Tensor, gamma: float) -> Tensor:
+    """Hang et al. 2023, equation for noise (snr) or velocity (snr + 1) targets."""
+    alpha = scheduler.alphas_cumprod.to(t.device)[t].double()
+    snr = alpha / (1 - alpha)
+    over = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr
+    return torch.minimum(snr, torch.full_like(snr, gamma)) / over
+
+
+@torch.no_grad()
+def denoise(
+    predict_noise: Predict,
+    z: Tensor,
+    scheduler: DDIMScheduler,
+    steps: int = 40,
+    generator: torch.Generator | None = None,
+    eta: float = 0.0,
+) -> Tensor:
+    """DDIM from unit noise z (B, ...) to latents, in 40 steps (section 4.1). With eta 0 nothing random is drawn."""
+    scheduler.set_timesteps(steps, device=z.device)
+    for t in scheduler.timesteps:
+        predicted = predict_noise(z, t.expand(z.shape[0]))
+        z = scheduler.step(predicted, t, z, eta=eta, generator=generator).prev_sample
+    return z
+
+
+def guided(conditional: Predict, unconditional: Predict, scale: float) -> Predict:
+    """Classifier-free guidance; scale 1 is the conditional prediction alone, the paper read literally."""
+    if scale == 1.0:
+        return conditional
+
+    def predict(z: Tensor, t: Tensor) -> Tensor:
+        without = unconditional(z, t)
+        return without + scale * (conditional(z, t) - without)
+
+    return predict

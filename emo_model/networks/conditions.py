@@ -1,0 +1,21 @@
+"""What the other boxes of figure 2 hand the Backbone for one call. A value: nothing of it outlives the call."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Read by the Backbone's blocks. None where a box takes no part."""
+
+    frames: int  # [F] frames a clip, folded into the batch
+    reference: Mapping[str, Tensor]  # transformer block -> (B, h w, C) from ReferenceNet
+    face: Tensor | None = None  # (B, C, h, w) from the Face Locator, added after conv_in
+    audio: Callable[[str, Tensor], Tensor] | None = (
+        None  # (block, (B F, h w, C)) -> what audio-attention adds
+    )
+    temporal: Callable[[str, Tensor], Tensor] | None = (
+        None  # (place, (B F, C, h, w)) -> the same, along frames
+    )

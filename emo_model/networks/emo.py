@@ -1,0 +1,144 @@
+"""EMO (figure 2): all boxes together. Frames are encoded once a clip; each denoising step then is one forward."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from emo_model.networks.audio_layers import AudioLayers
+from emo_model.networks.backbone import Backbone
+from emo_model.networks.conditions import Conditions
+from emo_model.networks.config import EMOConfig, SpeedBuckets
+from emo_model.networks.face_locator import FaceLocator
+from emo_model.networks.latents import LATENTS
+from emo_model.networks.reference_net import ReferenceNet
+from emo_model.networks.speed_layers import SpeedLayers
+from emo_model.networks.temporal_modules import TemporalModules
+from emo_model.networks.unet import places, transformer_blocks
+from emo_model.networks.weights import start_as_no_change
+
+PARTS = ("reference_net", "backbone", "face_locator", "audio_layers", "temporal_modules", "speed_layers")
+
+
+@dataclass(frozen=True)
+class FrameFeatures:
+    """What ReferenceNet gives for one clip: made once, read in every denoising step."""
+
+    reference: dict[str, Tensor]  # transformer block -> (B, h w, C)
+    motion: (
+        dict[str, Tensor] | None
+    )  # place -> (B, N, C, h, w); None: a still image, Temporal Modules do not run
+
+    def keep(self, reference: Tensor, motion: Tensor | None = None) -> "FrameFeatures":
+        """Zero maps where a clip's flag is 0. reference, motion (B,) in {0, 1}: what guidance and first clips need."""
+        kept = {name: maps * reference[:, None, None] for name, maps in self.reference.items()}
+        if motion is None or self.motion is None:
+            return replace(self, reference=kept)
+        return FrameFeatures(
+            kept, {name: maps * motion[:, None, None, None, None] for name, maps in self.motion.items()}
+        )
+
+
+class EMO(nn.Module):
+    """Portrait, motion frames, voice, head speed and face region -> the noise in a clip's latents."""
+
+    def __init__(self, config: EMOConfig, buckets: SpeedBuckets | None = None) -> None:
+        super().__init__()
+        self.config, self.buckets = config, buckets or SpeedBuckets()
+        self.reference_net = ReferenceNet(config)
+        self.backbone = Backbone(config)
+        blocks, stands = transformer_blocks(self.backbone.unet), places(self.backbone.unet)
+        self.face_locator = FaceLocator(config)
+        self.audio_layers = AudioLayers(config, blocks)
+        self.temporal_modules = TemporalModules(config, stands)
+        self.speed_layers = SpeedLayers(config, stands, self.buckets)
+        self.latents = LATENTS[config.latent](config)
+        start_as_no_change(self)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path | str) -> "EMO":
+        """The network of a checkpoint folder. UserError where it is not one."""
+        from emo_model.train.checkpoint import load_network
+
+        return load_network(Path(folder))
+
+    def encode_pixels(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w)."""
+        return self.latents.encode(pixels)
+
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) -> pixels (B, 3, H, W) in [-1, 1]."""
+        return self.latents.decode(latents)
+
+    def encode_reference(self, reference: Tensor) -> FrameFeatures:
+        """For a still image (stage 1): reference (B, C, h, w) latents. No motion, so no Temporal Modules."""
+        return FrameFeatures(self.reference_net(reference).attention, motion=None)
+
+    def encode_frames(self, reference: Tensor, motion: Tensor | None = None) -> FrameFeatures:
+        """For a clip: reference (B, C, h, w) and motion (B, N, C, h, w) latents; without motion frames (the first
+        clip) their maps are n zero maps."""
+        seen = self.reference_net(reference)
+        if motion is None:
+            zeros = {
+                p: m.new_zeros(m.shape[0], self.config.motion_frames, *m.shape[1:])
+                for p, m in seen.places.items()
+            }
+            return FrameFeatures(seen.attention, zeros)
+        before = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w")).places
+        return FrameFeatures(
+            seen.attention,
+            {p: rearrange(m, "(b n) c h w -> b n c h w", n=motion.shape[1]) for p, m in before.items()},
+        )
+
+    def forward(
+        self,
+        noisy_latent: Tensor,
+        t: Tensor,
+        features: FrameFeatures,
+        audio: Tensor | None = None,
+        speed: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Predict the noise (equation 1; with the "modern" recipe, the velocity).
+
+        noisy_latent (B, F, C, h, w); t (B,); audio (B, F + 2m, layers, width), all zero or None: no sound;
+        speed (B, F + 2m) degrees a frame, NaN or None: unknown; mask (B, 1, H, W) or None: not located.
+        Returns (B, F, C, h, w). One path for training and sampling.
+        """
+        frames = noisy_latent.shape[1]
+        conditions = Conditions(
+            frames=frames,
+            reference=features.reference,
+            face=None if mask is None else self.face_locator(mask),
+            audio=None if audio is None else self._listen(audio),
+            temporal=None if features.motion is None else self._along_frames(features.motion, speed),
+        )
+        return self.backbone(noisy_latent, t, conditions)
+
+    def _listen(self, audio: Tensor):
+        tokens = self.audio_layers.tokens(audio)
+        heard = (audio.abs().amax((1, 2, 3)) > 0).to(tokens.dtype)
+        heard = heard.repeat_interleave(tokens.shape[0] // len(heard))
+        return lambda name, hidden: self.audio_layers.attend(name, hidden, tokens, heard)
+
+    def _along_frames(self, motion: dict[str, Tensor], speed: Tensor | None):
+        hurry = None
+        if speed is not None:
+            features = self.speed_layers.features(speed, next(iter(motion.values())).shape[1])
+            known = (~speed.isnan()).any(dim=1).to(features.dtype)
+            hurry = lambda place, queries: self.speed_layers.attend(place, queries, features, known)  # noqa: E731
+        return lambda place, hidden: self.temporal_modules(place, hidden, motion[place], hurry)
+
+
+def count(module: nn.Module) -> int:
+    """Parameters of a module."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def seeded(config: EMOConfig, seed: int, buckets: SpeedBuckets | None = None) -> EMO:
+    """A network from nothing, the same for the same seed whatever ran before."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return EMO(config, buckets)

@@ -1,0 +1,95 @@
+"""Numbers of a training run, and the run itself as a value (RUN.json)."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from emo_model.errors import UserError
+from emo_model.networks.config import SpeedBuckets
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageTraining(Frozen):
+    """One stage's numbers."""
+
+    steps: int
+    batch_size: int
+    learning_rate: float
+
+
+class TrainConfig(Frozen):
+    """Numbers of training. PAPER's are section 4.1's where it gives any; the rest are choices (emo_model/PAPER.md)."""
+
+    image: StageTraining
+    video: StageTraining
+    speed: StageTraining
+    weight_decay: float = 0.01
+    gradient_norm: float = 1.0
+    warmup_steps: int = 0  # learning rate rises linearly
+    final_rate: float = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper
+    drop: float = (
+        0.05  # share of clips without reference, without audio, without speed, and without all three
+    )
+    first_clip: float = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
+    noise: Literal["sd15", "modern"] = "sd15"
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    gradient_checkpointing: bool = False
+    highest_loss: float = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
+    checkpoint_every: int = 1000
+    keep_checkpoints: int = 2
+    validation_batches: int = 8
+    validation_batch_size: int = 4
+
+    def of(self, stage: str) -> StageTraining:
+        """The numbers of a stage."""
+        return getattr(self, stage)
+
+
+TINY_TRAIN = TrainConfig(
+    image=StageTraining(steps=500, batch_size=16, learning_rate=1e-3),
+    video=StageTraining(steps=240, batch_size=2, learning_rate=2e-3),
+    speed=StageTraining(steps=60, batch_size=2, learning_rate=5e-4),
+    warmup_steps=20, final_rate=0.1, checkpoint_every=100, validation_batches=4, validation_batch_size=4,
+)  # fmt: skip
+
+PAPER_TRAIN = TrainConfig(
+    image=StageTraining(steps=30_000, batch_size=48, learning_rate=1e-5),
+    video=StageTraining(steps=30_000, batch_size=4, learning_rate=1e-5),
+    speed=StageTraining(steps=10_000, batch_size=4, learning_rate=1e-5),
+    mixed_precision="bf16", gradient_checkpointing=True,
+)  # fmt: skip
+
+
+class RunSpec(Frozen):
+    """One stage's training run: everything `python -m emo_model.train RUN.json` needs."""
+
+    stage: Literal["image", "video", "speed"]
+    preset: str = "TINY"
+    start: Path | None = None  # checkpoint folder; None: from nothing (or base weights)
+    manifest: Path  # parquet of training clips
+    heldout: Path | None = None  # parquet of held-out clips, for the paired validation loss
+    root: Path  # data root
+    run_dir: Path
+    steps: int | None = None  # these three replace the preset's
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    seed: int = 0
+    threads: int | None = None  # of torch; the same number gives the same bits
+    speed_buckets: SpeedBuckets | None = None  # of the training set; None: the start checkpoint's
+    provenance: dict[str, Any] = {}  # data versions, git commit: written into the checkpoint as it is
+
+    @classmethod
+    def read(cls, path: Path) -> "RunSpec":
+        """A RUN.json. UserError where it is missing or has a wrong field."""
+        try:
+            return cls.model_validate_json(path.read_text())
+        except FileNotFoundError:
+            raise UserError(f"no run file {path}; run: emo train --help") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise UserError(f"{path}: {where}: {first['msg']}; run: emo train --help") from None

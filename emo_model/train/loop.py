@@ -1,0 +1,334 @@
+"""One loop for all three stages (sections 3.3 and 4.1): batch, loss, step; saves, resumes, stops when told.
+
+A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
+bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json and checkpoints/step-NNNNNNN.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from diffusers import DDIMScheduler
+from torch import Tensor, nn
+
+from emo_model import diffusion
+from emo_model.errors import UserError
+from emo_model.networks.config import EMOConfig
+from emo_model.networks.emo import EMO, PARTS, seeded
+from emo_model.networks.unet import enable_gradient_checkpointing
+from emo_model.train import checkpoint, stages
+from emo_model.train.config import RunSpec, StageTraining, TrainConfig
+from emo_model.train.objective import Objective, draw, fixed_draw
+from emo_model.train.run_folder import Interruption, Progress, locked
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class Clips(Protocol):
+    """What the loop wants of a dataset (emo_model/data/dataset.py); Objective documents the batch."""
+
+    def batch(self, step: int, batch_size: int) -> dict[str, Any]:
+        """A batch that depends on (seed, step) alone."""
+
+    def fixed_batches(self, count: int, batch_size: int) -> list[dict[str, Any]]:
+        """The same batches every time, for validation."""
+
+
+class LossStopped(UserError):
+    """The loss is not finite or has exploded; the last checkpoint is as it was."""
+
+
+class Interrupted(Exception):
+    """SIGTERM or SIGINT came: the step was finished and saved."""
+
+    def __init__(self, signal_number: int, saved: Path) -> None:
+        super().__init__(f"stopped by signal {signal_number}; saved {saved}; run the same command to go on")
+        self.exit_code = 128 + signal_number  # 143 for SIGTERM, 130 for SIGINT, as shells report them
+
+
+@dataclass
+class Run:
+    """What a stage's run works with."""
+
+    spec: RunSpec
+    stage: stages.Stage
+    config: TrainConfig
+    numbers: StageTraining
+    accelerator: Accelerator
+    emo: EMO
+    scheduler: DDIMScheduler
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    names: dict[nn.Parameter, str]
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.spec.run_dir / "checkpoints"
+
+
+def train(
+    spec: RunSpec,
+    report: Report = lambda row: None,
+    *,
+    network: EMOConfig | None = None,
+    config: TrainConfig | None = None,
+    dataset: Clips | None = None,
+    heldout: Clips | None = None,
+) -> Path:
+    """Train one stage; returns its last checkpoint folder. The same call again resumes, or returns at once if done.
+
+    report gets each line of progress.jsonl. UserError where the run folder is in use, the start checkpoint is of the
+    wrong stage or the loss explodes (LossStopped); Interrupted after a signal.
+    """
+    if network is None or config is None:
+        from emo_model.config import preset
+
+        chosen = preset(spec.preset)
+        network, config = network or chosen.network, config or chosen.train
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    with locked(spec.run_dir), Interruption() as interruption:
+        run = _prepare(spec, network, config)
+        data = {"train": dataset or _clips(spec, spec.manifest, run.emo.config)}
+        if heldout is not None or spec.heldout is not None:
+            data["heldout"] = heldout or _clips(spec, spec.heldout, run.emo.config)
+        return _run(run, data, report, interruption)
+
+
+def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
+    folder = run.checkpoints
+    done = _resume(run)
+    progress = Progress(run.spec.run_dir, keep=done)
+    summary = _summary(run) or _begin(run, data)
+    started = time.perf_counter()
+    for step in range(done + 1, run.numbers.steps + 1):
+        row = _step(run, data["train"], step)
+        progress.append(row)
+        report(row)
+        last = step == run.numbers.steps
+        if last or interruption.signal or step % run.config.checkpoint_every == 0:
+            _save(run, step)
+        if interruption.signal and not last:
+            raise Interrupted(interruption.signal, folder / _name(step))
+    final = folder / _name(run.numbers.steps)
+    if summary.get("loss_end") is None or done < run.numbers.steps:
+        _finish(run, data, summary, final, time.perf_counter() - started)
+    return final
+
+
+def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
+    stage = stages.stage(spec.stage)
+    given = {k: v for k in ("steps", "batch_size", "learning_rate") if (v := getattr(spec, k)) is not None}
+    numbers = config.of(spec.stage).model_copy(update=given)
+    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    emo, scheduler = _network(spec, stage, network, config)
+    trained = freeze(emo, stage)
+    if config.gradient_checkpointing:
+        for unet in (emo.backbone.unet, emo.reference_net.unet):
+            enable_gradient_checkpointing(unet)
+    optimizer = torch.optim.AdamW(
+        trained.values(), lr=numbers.learning_rate, weight_decay=config.weight_decay
+    )
+    names = {parameter: name for name, parameter in trained.items()}
+    objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
+    return Run(spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names)
+
+
+def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
+    """Let exactly the stage's parts learn; returns their parameters by name."""
+    emo.requires_grad_(False)
+    for part in stage.trains:
+        getattr(emo, part).requires_grad_(True)
+    return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
+
+
+def _network(
+    spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig
+) -> tuple[EMO, DDIMScheduler]:
+    if spec.start is not None:
+        came = (
+            json.loads((spec.start / "provenance.json").read_text()).get("stage")
+            if spec.start.is_dir()
+            else None
+        )
+        if came is not None and came not in (stage.name, stage.follows):
+            raise UserError(
+                f"stage {stage.name} starts from {stage.follows}, but {spec.start} is of stage {came}"
+            )
+        return checkpoint.load_network(spec.start, spec.speed_buckets), diffusion.load_schedule(spec.start)
+    if stage.follows is not None:
+        raise UserError(
+            f"stage {stage.name} starts from a checkpoint of stage {stage.follows}, and none is given; "
+            f"run: emo train {stage.follows}"
+        )
+    emo = seeded(network, spec.seed, spec.speed_buckets)
+    if network.latent == "autoencoder_kl":
+        from emo_model.networks.weights import from_base_weights
+
+        from_base_weights(emo)
+    return emo, diffusion.schedule(diffusion.RECIPES[config.noise])
+
+
+def _clips(spec: RunSpec, manifest: Path, network: EMOConfig) -> Clips:
+    from emo_model.data.dataset import ClipDataset
+    from emo_model.data.store import DataRoot
+
+    return ClipDataset(manifest, DataRoot(spec.root), stages.stage(spec.stage), network, spec.seed)
+
+
+def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
+    accelerator, clock = run.accelerator, [time.perf_counter()]
+    rank = accelerator.process_index
+    batch = clips.batch((step - 1) * accelerator.num_processes + rank, run.numbers.batch_size)
+    clock.append(time.perf_counter())
+    generator = torch.Generator().manual_seed(_mix(run.spec.seed, step, rank))
+    chance = draw(_latent_shape(run, batch), run.config, generator)
+    with accelerator.autocast():
+        loss = run.objective(_to(batch, accelerator.device), chance).mean()
+    value = loss.item()
+    clock.append(time.perf_counter())
+    accelerator.backward(loss)
+    norm = float(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm))
+    _stop_if_lost(run, step, value, norm, batch["clip_id"])
+    rate = learning_rate(run.config, run.numbers, step)
+    for group in run.optimizer.param_groups:
+        group["lr"] = rate
+    run.optimizer.step()
+    run.optimizer.zero_grad(set_to_none=True)
+    clock.append(time.perf_counter())
+    data, forward, backward = (round(b - a, 4) for a, b in zip(clock, clock[1:], strict=False))
+    return {
+        "step": step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": round(clock[-1] - clock[0], 4),
+        "data_s": data, "forward_s": forward, "backward_s": backward,
+    }  # fmt: skip
+
+
+def learning_rate(config: TrainConfig, numbers: StageTraining, step: int) -> float:
+    """Of step 1, 2, ...: a linear rise, then a cosine to `final_rate`; constant with the paper's settings."""
+    rise = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
+    along = max(0, step - config.warmup_steps) / max(1, numbers.steps - config.warmup_steps)
+    fall = config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(1.0, along)))
+    return numbers.learning_rate * rise * fall
+
+
+@torch.no_grad()
+def validate(run: Run, clips: Clips) -> float:
+    """Mean loss on fixed clips, fixed timesteps and fixed noise: the same question at a stage's start and end."""
+    losses = []
+    for i, batch in enumerate(
+        clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)
+    ):
+        fixed = fixed_draw(_latent_shape(run, batch), run.config, seed=i)
+        losses += run.objective(_to(batch, run.accelerator.device), fixed).tolist()
+    return float(np.mean(losses))
+
+
+def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[str]) -> None:
+    if math.isfinite(loss) and math.isfinite(norm) and loss <= run.config.highest_loss:
+        return
+    found = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "clip_id": list(clip_ids)}
+    path = run.spec.run_dir / "stopped.json"
+    path.write_text(json.dumps(found, indent=2) + "\n")
+    raise LossStopped(
+        f"stage {run.stage.name}, step {step}: loss {loss:.4g}, gradient norm {norm:.4g} "
+        f"(wanted: finite, at most {run.config.highest_loss:g}); the batch's clips are in {path}; "
+        f"the last checkpoint is untouched; look at the clips or lower learning_rate, then run again"
+    )
+
+
+def _resume(run: Run) -> int:
+    """Load the newest checkpoint of this run folder; returns the steps done."""
+    for half in run.checkpoints.glob(".step-*"):
+        checkpoint.remove(half)
+    newest = checkpoint.latest(run.checkpoints)
+    if newest is None:
+        return 0
+    tensors, state = checkpoint.load_training(newest)
+    run.emo.load_state_dict(checkpoint.load_network(newest).state_dict())
+    checkpoint.restore_optimizer(run.optimizer, tensors, run.names)
+    return state["step"]
+
+
+def _save(run: Run, step: int) -> None:
+    if not run.accelerator.is_main_process:
+        return
+    provenance = run.spec.provenance | {
+        "stage": run.stage.name,
+        "step": step,
+        "seed": run.spec.seed,
+        "start": None if run.spec.start is None else str(run.spec.start.name),
+        "train": run.config.model_dump(mode="json") | {run.stage.name: run.numbers.model_dump()},
+    }
+    tensors = checkpoint.optimizer_tensors(run.optimizer, run.names)
+    # (seed, step) is the position in the data and the state of every random draw alike.
+    state = {"step": step, "seed": run.spec.seed, "batch_size": run.numbers.batch_size}
+    checkpoint.save(run.checkpoints / _name(step), run.emo, run.scheduler, provenance, tensors, state)
+    checkpoint.keep_last(run.checkpoints, run.config.keep_checkpoints)
+
+
+def _summary(run: Run) -> dict[str, Any] | None:
+    path = run.spec.run_dir / "summary.json"
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _write_summary(run: Run, summary: Mapping[str, Any]) -> None:
+    temporary = run.spec.run_dir / ".summary.json"
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    os.replace(temporary, run.spec.run_dir / "summary.json")
+
+
+def _begin(run: Run, data: Mapping[str, Clips]) -> dict[str, Any]:
+    """What the run starts from: measured once, before step 1, and kept over resumes."""
+    summary = {
+        "stage": run.stage.name,
+        "trains": run.stage.trains,
+        "loss_start": {name: validate(run, clips) for name, clips in data.items()},
+        "loss_end": None,
+        "parts_before": checkpoint.part_hashes(run.emo),
+    }
+    _write_summary(run, summary)
+    return summary
+
+
+def _finish(
+    run: Run, data: Mapping[str, Clips], summary: dict[str, Any], final: Path, seconds: float
+) -> None:
+    after = checkpoint.part_hashes(run.emo)
+    moved = [part for part in PARTS if after[part] != summary["parts_before"][part]]
+    summary |= {
+        "steps": run.numbers.steps,
+        "loss_end": {name: validate(run, clips) for name, clips in data.items()},
+        "parts_after": after,
+        "moved": moved,
+        "frozen_unchanged": set(moved) <= set(run.stage.trains),
+        "checkpoint": str(final.relative_to(run.spec.run_dir)),
+        "seconds": round(seconds, 1),
+    }
+    _write_summary(run, summary)
+    if not summary["frozen_unchanged"]:
+        raise RuntimeError(f"stage {run.stage.name} trains {run.stage.trains}, but {moved} moved")
+
+
+def _latent_shape(run: Run, batch: Mapping[str, Any]) -> tuple[int, ...]:
+    return run.accelerator.unwrap_model(run.objective).latent_shape(batch)
+
+
+def _to(batch: Mapping[str, Any], device: torch.device) -> dict[str, Any]:
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def _mix(*numbers: int) -> int:
+    """One seed of several numbers, such that neighbours share nothing."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _name(step: int) -> str:
+    return f"step-{step:07d}"

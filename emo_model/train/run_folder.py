@@ -1,0 +1,67 @@
+"""What a run folder needs beside its checkpoints: one owner, one line a step, and signals that wait for the step."""
+
+import fcntl
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from emo_model.errors import UserError
+
+
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the run folder; the lock goes with the process, also when it is killed. UserError where it is held."""
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with (run_dir / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"another training run holds {run_dir}; wait for it, or run again with another run_dir"
+            ) from None
+        yield
+
+
+class Progress:
+    """progress.jsonl: a JSON line a step, cut back to the checkpoint when a run resumes."""
+
+    def __init__(self, run_dir: Path, keep: int) -> None:
+        self.path = run_dir / "progress.jsonl"
+        lines = self.path.read_text().splitlines() if self.path.is_file() else []
+        whole = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= keep]
+        temporary = run_dir / ".progress.jsonl"
+        temporary.write_text("".join(line + "\n" for line in whole))
+        os.replace(temporary, self.path)
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Add a line; it is readable at once."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+class Interruption:
+    """While this is open, SIGTERM and SIGINT only leave a note: the loop finishes its step and saves."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def __enter__(self) -> "Interruption":
+        self._before = {}
+        if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
+            self._before = {
+                number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
+            }
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.signal = number
