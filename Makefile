@@ -1,0 +1,78 @@
+# Open EMO on a machine with Python 3.11 or 3.12 and make. Each target sets up first; a second call re-does nothing.
+#
+#   make demo               raw sample videos -> catalog -> three stages -> generated video -> table, through Dagster
+#   make demo RAW=folder    the same on your own videos
+#   make test               the tests        make test-long   the long ones       make check   style, types, boundaries
+#   make dev                Dagster's and MLflow's UIs                            make bench   ratios against floors
+#
+# VENV, EMO_DATA, EMO_WEIGHTS and EMO_SAMPLES move the environment and the files elsewhere.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup media demo dev test test-long bench check
+
+VENV ?= .venv
+# 3.11 first: the lock was made with it. A name alone is not trusted, it is run.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3 python; do \
+    $$p -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$p && break; done)
+PY := $(abspath $(VENV))/bin/python
+
+EMO_DATA ?= data
+EMO_WEIGHTS ?= $(EMO_DATA)/weights
+EMO_SAMPLES ?= $(EMO_DATA)/samples
+DAGSTER_PORT ?= 3000
+MLFLOW_PORT ?= 5000
+override EMO_DATA := $(abspath $(EMO_DATA))
+override EMO_WEIGHTS := $(abspath $(EMO_WEIGHTS))
+override EMO_SAMPLES := $(abspath $(EMO_SAMPLES))
+export EMO_DATA EMO_WEIGHTS EMO_SAMPLES DAGSTER_PORT MLFLOW_PORT RAW
+export DAGSTER_HOME := $(CURDIR)/dagster_home
+export DAGSTER_DISABLE_TELEMETRY := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+
+# What the demo and the tests load; `emo weights list` names the others.
+WEIGHTS := face_landmarker face_mesh whisper_tiny_encoder i3d efficientnet_lite0 dlib_face shape_predictor
+
+# The environment is remade when what defines it changes: the stamp carries their checksum.
+SET_UP := requirements.lock requirements-test.lock pyproject.toml scripts/set_up.py
+STAMP := $(VENV)/.set-up-$(shell cat $(SET_UP) | cksum | tr ' ' '-')
+
+# Tests see no data root and no Dagster instance of yours. One thread each: two workers on two cores.
+PYTEST := env -u EMO_DATA -u DAGSTER_HOME OMP_NUM_THREADS=1 $(PY) -m pytest
+
+help:
+	@sed -n '2,8s/^#//p' Makefile
+
+$(STAMP):
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) scripts/set_up.py $(VENV)
+	@touch $@
+
+setup: media
+	@echo "ready: $(VENV), weights in $(EMO_WEIGHTS), samples in $(EMO_SAMPLES); next: make demo"
+
+media: $(STAMP)
+	@$(PY) -m emo_model weights get --quiet $(WEIGHTS)
+	@$(PY) -m emo_model samples get --quiet
+
+demo: media
+	@$(PY) -m emo_pipeline.demo $${RAW:+--raw "$$RAW"}
+
+dev: $(STAMP)
+	@scripts/dev.sh
+
+test: media
+	$(PYTEST) -n 2 --dist loadfile --durations 10
+
+test-long: media
+	$(PYTEST) -m "long or gpu" --durations 10
+
+bench: media
+	@set -e; for file in benchmarks/*.py; do case $$file in */_*) ;; *) $(PY) $$file ;; esac; done
+
+check: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(PYTEST) -q tests/test_boundaries.py
