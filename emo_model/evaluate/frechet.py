@@ -1,15 +1,19 @@
 """Fréchet distance between two sets of features: what FID, FVD and E-FID have in common.
 
-d2 = |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2 (Dowson and Landau 1982; Heusel et al. 2017, equation 6).
+d2 = |mu1 - mu2|^2 + tr S1 + tr S2 - 2 tr (S1 S2)^1/2 (Dowson and Landau 1982; Heusel et al. 2017).
 
-The usual code takes a matrix square root of S1 S2. That is slow, and with fewer samples than dimensions it is noise:
-the product is singular. With any factors S = L L^T the trace is a nuclear norm, tr (S1 S2)^1/2 = |L1^T L2|_*, so
+The usual code takes a matrix square root of S1 S2. That is slow, and with fewer samples than dimensions it is
+noise: the product is singular. With any factors S = L L^T the trace is a nuclear norm,
+tr (S1 S2)^1/2 = |L1^T L2|_*, so
 
-* up to d samples the centred samples themselves are the factor: exact, and as small as the samples are few;
+* up to d samples the centred samples themselves are the factor: as exact as they are, and as small as they
+  are few;
 * above that Cholesky gives L1, and the eigenvalues of L1^T S2 L1 are the squares of the singular values.
 
 Everything is float64: in float32 the trace alone is off by 0.1 %.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
@@ -18,8 +22,9 @@ import scipy.linalg
 class Gaussian:
     """Mean and covariance of features that arrive in batches.
 
-    Rows are kept while there are at most d of them (they are the exact factor of their covariance); from then on only
-    the sum and X^T X, both centred by the first batch's mean so that large means cancel before squaring.
+    Rows are kept while there are at most d of them (they are the exact factor of their covariance); from then
+    on only the sum and X^T X, both centred by the first batch's mean so that large means cancel before
+    squaring.
     """
 
     def __init__(self) -> None:
@@ -83,32 +88,53 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
     """Squared Fréchet distance of two Gaussians. ValueError where one has fewer than two samples."""
     if min(a.n, b.n) < 2:
         raise ValueError(f"a covariance needs at least 2 samples, got {a.n} and {b.n}")
-    if b.factor is not None and a.factor is None:
-        a, b = b, a  # the cheaper factor first
-    traces = _total_variance(a) + _total_variance(b)
+    s1, s2 = _spread(a), _spread(b)
     shift = float(((a.mean - b.mean) ** 2).sum())
-    return max(0.0, shift + traces - 2 * _trace_of_root(a, b))
+    return max(0.0, shift + s1.trace + s2.trace - 2 * _trace_of_root(s1, s2))
 
 
-def _total_variance(g: Gaussian) -> float:
+@dataclass(frozen=True)
+class _Spread:
+    """A covariance, whole or as its (n, d) factor."""
+
+    matrix: np.ndarray
+    is_factor: bool
+    trace: float
+
+
+def _spread(g: Gaussian) -> _Spread:
     factor = g.factor
-    return float((factor**2).sum()) if factor is not None else float(np.trace(g.covariance))
+    if factor is not None:
+        return _Spread(factor, True, float((factor**2).sum()))
+    covariance = g.covariance
+    return _Spread(covariance, False, float(np.trace(covariance)))
 
 
-def _trace_of_root(a: Gaussian, b: Gaussian) -> float:
-    """tr (S1 S2)^1/2, by the cheapest exact form."""
-    if a.factor is None:
-        root = _lower_root(a.covariance)
-        squares = scipy.linalg.eigvalsh(root.T @ b.covariance @ root, overwrite_a=True, check_finite=False)
-        return float(np.sqrt(np.clip(squares, 0, None)).sum())
-    other = b.factor.T if b.factor is not None else _lower_root(b.covariance)
-    return float(scipy.linalg.svdvals(a.factor @ other, check_finite=False).sum())
+def _trace_of_root(a: _Spread, b: _Spread) -> float:
+    """tr (S1 S2)^1/2, by the cheapest form."""
+    if b.is_factor and not a.is_factor:
+        a, b = b, a
+    if a.is_factor:
+        small = a.matrix @ (b.matrix.T if b.is_factor else _lower_root(b.matrix))
+        if len(small) <= a.matrix.shape[1] // 2:
+            return float(scipy.linalg.svdvals(small, overwrite_a=True, check_finite=False).sum())
+        squares = small @ small.T  # above d / 2 samples, singular values cost four times these eigenvalues
+    else:
+        root = _lower_root(a.matrix)
+        half = scipy.linalg.blas.dtrmm(1.0, root, b.matrix, lower=True, trans_a=True)  # L^T S2
+        squares = scipy.linalg.blas.dtrmm(1.0, root, half, lower=True, side=True)  # (L^T S2) L
+    values = scipy.linalg.eigvalsh(squares, overwrite_a=True, check_finite=False)
+    return float(np.sqrt(np.clip(values, 0, None)).sum())
 
 
 def _lower_root(covariance: np.ndarray) -> np.ndarray:
-    """L with L L^T = covariance; eigenvectors instead of Cholesky where some features are constant or dependent."""
+    """Lower triangular L with L L^T = covariance.
+
+    Where some features are constant or dependent Cholesky fails; then from eigenvectors, made triangular by
+    QR.
+    """
     try:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
-        return vectors * np.sqrt(np.clip(values, 0, None))
+        return np.linalg.qr((vectors * np.sqrt(np.clip(values, 0, None))).T, mode="r").T

@@ -1,7 +1,7 @@
 """FVD: Fréchet distance of I3D's Kinetics-400 logits over short windows (Unterthiner et al. 2018).
 
-Windows of 16 frames, stride 16, at 25 fps; 224 x 224 bilinear without keeping the aspect; 2x/255 - 1; unbiased
-covariance. A clip shorter than a window has none and says so.
+Windows of 16 frames, stride 16, at 25 fps; 224 x 224 bilinear without keeping the aspect; 2x/255 - 1;
+unbiased covariance. A clip shorter than a window has none and says so.
 """
 
 from collections.abc import Sequence

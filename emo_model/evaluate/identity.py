@@ -1,11 +1,11 @@
 """F-SIM: does the generated face stay the person of the reference image?
 
-s_t = 100 cos(f(x_t), f(reference)); F-SIM is the mean over a clip's frames, then over clips. The first frame is left
-out: it may be the reference itself. EMO reads the number against the ground truth's own value (section 4.3: "not
-higher is better"), so the gap to it is given beside. Frames without a face stay in n of N.
+s_t = 100 cos(f(x_t), f(reference)); F-SIM is the mean over a clip's frames, then over clips. The first frame
+is left out: it may be the reference itself. EMO reads the number against the ground truth's own value
+(section 4.3: "not higher is better"), so the gap to it is given beside. Frames without a face stay in n of N.
 
-The stand-in is dlib's ResNet (CC0, 128-d), on chips aligned by five of the landmarker's points: the eyes' corners and
-the base of the nose, in the order of dlib's own 5-point predictor.
+The stand-in is dlib's ResNet (CC0, 128-d), on chips aligned by five of the landmarker's points: the eyes'
+corners and the base of the nose, in the order of dlib's own 5-point predictor.
 """
 
 from collections.abc import Sequence
@@ -45,7 +45,9 @@ class FaceSimilarity:
         """(T, H, W, 3) uint8 RGB -> (T, 128) float64, NaN where no face was found."""
         out = np.full((len(frames), 128), np.nan)
         for t in np.flatnonzero(faces.found):
-            points = self._dlib.points([self._dlib.point(*map(round, p)) for p in faces.landmarks[t][list(FIVE_POINTS)]])
+            points = self._dlib.points(
+                [self._dlib.point(*map(round, p)) for p in faces.landmarks[t][list(FIVE_POINTS)]]
+            )
             box = self._dlib.rectangle(*(round(v) for v in faces.boxes[t]))
             shape = self._dlib.full_object_detection(box, list(points))
             chip = self._dlib.get_face_chip(np.ascontiguousarray(frames[t]), shape, size=150, padding=0.25)

@@ -1,6 +1,7 @@
 """FID's Inception v3: the TensorFlow network of 2015-12-05 in pytorch-fid's port, by its layers' names.
 
-Against torchvision's Inception: average pools leave the padding out, the last block pools by maximum, 1008 classes.
+Against torchvision's Inception: average pools leave the padding out, the last block pools by maximum, 1008
+classes.
 """
 
 from pathlib import Path
@@ -15,7 +16,9 @@ Size = int | tuple[int, int]
 class Conv(nn.Module):
     """Convolution without bias, batch norm (eps 1e-3), ReLU."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, padding: Size = 0) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, padding: Size = 0
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)
@@ -115,7 +118,12 @@ class Inception(nn.Module):
         self.Conv2d_4a_3x3 = Conv(80, 192, 3)
         self.Mixed_5b, self.Mixed_5c, self.Mixed_5d = A(192, 32), A(256, 64), A(288, 64)
         self.Mixed_6a = B(288)
-        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = C(768, 128), C(768, 160), C(768, 160), C(768, 192)
+        self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e = (
+            C(768, 128),
+            C(768, 160),
+            C(768, 160),
+            C(768, 192),
+        )
         self.Mixed_7a, self.Mixed_7b, self.Mixed_7c = D(768), E(1280, False), E(2048, True)
         self.fc = nn.Linear(2048, 1008)  # in the weights, not in FID
 
@@ -128,7 +136,7 @@ class Inception(nn.Module):
 
 
 def load_inception(path: Path) -> Inception:
-    """The network with pt_inception-2015-12-05's weights; RuntimeError where a key is missing or unexpected."""
+    """The network with pt_inception-2015-12-05's weights; RuntimeError on a missing or unexpected key."""
     network = Inception()
     network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
     return network.eval().requires_grad_(False)

@@ -1,7 +1,8 @@
 """Head motion (EMO's Table 2) and mouth against voice: two metrics that need no network but the landmarker.
 
-Table 2's trio over clips: mean velocity, mean of the within-clip variances, and VMV, the variance of the clips' means.
-Velocity is the geodesic angle between successive head rotations in degrees a frame at 30 fps, unsmoothed.
+Table 2's trio over clips: mean velocity, mean of the within-clip variances, and VMV, the variance of the
+clips' means. Velocity is the geodesic angle between successive head rotations in degrees a frame at 30 fps,
+unsmoothed.
 """
 
 from collections.abc import Sequence
@@ -44,7 +45,11 @@ class HeadMotion:
         del real
         clips = [o.samples for o in require_found(generated, "generated")]
         n, means = counted(generated), [float(c.mean()) for c in clips]
-        vmv = Score(float(np.var(means)), *n) if len(means) > 1 else Score(None, *n, "VMV needs at least 2 clips")
+        vmv = (
+            Score(float(np.var(means)), *n)
+            if len(means) > 1
+            else Score(None, *n, "VMV needs at least 2 clips")
+        )
         return {
             "head_velocity": Score(float(np.mean(means)), *n),
             "velocity_variance": Score(float(np.mean([c.var() for c in clips])), *n),
@@ -83,7 +88,8 @@ def loudness(sound: np.ndarray, count: int, fps: float) -> np.ndarray:
 
 
 def correlation_and_lag(mouth: np.ndarray, loud: np.ndarray, fps: float) -> tuple[float, float] | None:
-    """Best Pearson correlation of mouth opening (T,) and loudness (T,), and its lag in ms, positive: the mouth is late.
+    """Best Pearson correlation of mouth opening (T,) and loudness (T,), and its lag in ms, positive: the
+    mouth is late.
 
     NaN marks frames without a face. None where one of them is constant or under a second overlaps.
     """

@@ -22,11 +22,13 @@ class PinnedExtractor:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a set of generated videos is measured. Equal hashes mean comparable numbers; any other pair does not compare.
+    """How a set of generated videos is measured. Equal hashes mean comparable numbers; any other pair does
+    not compare.
 
-    Frames are read at `fps` from each clip's start, brought to size x size, at most `seconds` of them; FVD and SyncNet
-    see 25 fps, FVD in 16-frame windows of stride 16, F-SIM 5 frames a second without frame 0. Rows of one evaluation
-    share clips and frame counts, so that the bias of a Fréchet distance by sample count is the same for all.
+    Frames are read at `fps` from each clip's start, brought to size x size, at most `seconds` of them; FVD
+    and SyncNet see 25 fps, FVD in 16-frame windows of stride 16, F-SIM 5 frames a second without frame 0.
+    Rows of one evaluation share clips and frame counts, so that the bias of a Fréchet distance by sample
+    count is the same for all.
     """
 
     dataset: str
@@ -40,10 +42,16 @@ class Protocol:
     version: int = 1  # of the code that measures: raised when a number may change
 
     @classmethod
-    def freeze(cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: object) -> "Protocol":
-        """The protocol with the best networks that can run here, pinned by hash. UserError for an unknown metric."""
+    def freeze(
+        cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: object
+    ) -> "Protocol":
+        """The protocol with the best networks that can run here, pinned by hash. UserError for an unknown
+        metric.
+        """
         if not clips or len(set(clips)) != len(clips):
-            raise UserError(f"wanted distinct clip ids to evaluate on, got {list(clips)}; run: emo query clips")
+            raise UserError(
+                f"wanted distinct clip ids to evaluate on, got {list(clips)}; run: emo query clips"
+            )
         chosen = [(family_of(name), choose(family_of(name))) for name in metrics]
         pins = [PinnedExtractor(f.name, e.name, e.sha256) for f, e in chosen if e is not None]
         return cls(dataset, tuple(clips), tuple(sorted(pins, key=lambda p: p.family)), **values)

@@ -11,7 +11,7 @@ from .extractors import check_name
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """Columns as emo_model.data.records describes them. ValueError where a stand-in bears a reference's name."""
+    """Columns as emo_model.data.records has them. ValueError where a stand-in bears a reference's name."""
 
     run_id: str
     method: str
@@ -31,7 +31,9 @@ class EvaluationRow:
     def __post_init__(self) -> None:
         check_name(self.metric, self.extractor)
         if (self.value is None) == (self.reason is None):
-            raise ValueError(f"{self.metric}: wanted a value or a reason, got {self.value!r} and {self.reason!r}")
+            raise ValueError(
+                f"{self.metric}: wanted a value or a reason, got {self.value!r} and {self.reason!r}"
+            )
 
 
 def to_table(rows: list[EvaluationRow]) -> pa.Table:

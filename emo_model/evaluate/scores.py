@@ -9,12 +9,12 @@ from .frechet import Gaussian, frechet_distance
 
 
 class NotComputable(Exception):
-    """A number that cannot be given, and why. It becomes a dash with a reason, never another number."""
+    """A number that cannot be given, and why: it becomes a dash with a reason, never another number."""
 
 
 @dataclass(frozen=True)
 class Observation:
-    """Features of one clip, (n, ...), a sample a row; `found` (n,) marks the samples there is something in."""
+    """Features of one clip, (n, ...), a sample a row; `found` (n,) marks where there is something."""
 
     values: np.ndarray
     found: np.ndarray
@@ -32,7 +32,7 @@ class Observation:
 
     @property
     def samples(self) -> np.ndarray:
-        """The found rows. NotComputable where one is not finite: a broken network must not be averaged away."""
+        """The found rows. NotComputable where one is not finite: a broken network is not averaged away."""
         samples = self.values[self.found]
         if not np.isfinite(samples).all():
             raise NotComputable("features are not finite")

@@ -1,12 +1,13 @@
-"""LSE-C, LSE-D and the offset: SyncNet's pipeline on arrays (joonson/syncnet_python, SyncNetInstance.evaluate).
+"""LSE-C, LSE-D and the offset: SyncNet's pipeline on arrays (joonson/syncnet_python, SyncNetInstance).
 
-25 fps. Window i is video frames i..i+4 and MFCC frames 4i..4i+19. Every video window is compared with the sound's
-windows shifted by -15..+15; the mean distance over windows is a curve over the shift, and
+25 fps. Window i is video frames i..i+4 and MFCC frames 4i..4i+19. Every video window is compared with the
+sound's windows shifted by -15..+15; the mean distance over windows is a curve over the shift, and
     LSE-D = its minimum,  LSE-C = median - minimum,  offset = 15 - argmin (positive: the sound leads).
 
-`padding="reference"` fills shifts past the sound's end with zero vectors, as the published numbers do; that biases LSE-C
-by the clip's length. `"valid"` averages over real overlap only. Deviations from the reference pipeline: frames arrive in
-memory, not through JPEG and XVID, and the face box is the landmarker's extent, not S3FD's.
+`padding="reference"` fills shifts past the sound's end with zero vectors, as the published numbers do; that
+biases LSE-C by the clip's length. `"valid"` averages over real overlap only. Deviations from the reference
+pipeline: frames arrive in memory, not through JPEG and XVID, and the face box is the landmarker's extent, not
+S3FD's.
 """
 
 from collections.abc import Sequence
@@ -65,14 +66,14 @@ class SyncNetScore:
 
 
 def window_count(frames: int, samples: int) -> int:
-    """Windows of a clip of `frames` at 25 fps with `samples` at 16 kHz; like the reference, one fewer than fit."""
+    """Windows of a clip of `frames` at 25 fps with `samples` at 16 kHz; like the reference, one too few."""
     return min(frames, samples // (SOUND_RATE // FPS)) - WINDOW
 
 
 def distances(
     lips: np.ndarray, voice: np.ndarray, padding: Literal["reference", "valid"] = "reference"
 ) -> np.ndarray:
-    """(W, d), (W, d) -> (W, 31) Euclidean distances to the sound shifted by -15..+15; NaN outside in "valid"."""
+    """(W, d), (W, d) -> (W, 31) Euclidean distances to sound shifted by -15..+15; NaN outside in "valid"."""
     count, width = lips.shape
     fill = 0.0 if padding == "reference" else np.nan
     pad = np.full((MAX_SHIFT, width), fill)
@@ -91,7 +92,9 @@ def lse(table: np.ndarray) -> tuple[float, float, int]:
 
 
 def face_crops(frames: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """(T, H, W, 3) and boxes x0 y0 x1 y1 -> (T, 224, 224, 3): run_pipeline's crop_video, median-smoothed over 13 frames."""
+    """(T, H, W, 3) and boxes x0 y0 x1 y1 -> (T, 224, 224, 3): run_pipeline's crop_video, median-smoothed over
+    13 frames.
+    """
     import cv2
 
     half = _smooth(np.maximum(boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]) / 2)
@@ -120,8 +123,8 @@ def mfcc_windows(features: np.ndarray, count: int) -> np.ndarray:
 def mfcc(sound: np.ndarray) -> np.ndarray:
     """(T, 13) of int16 sound at 16 kHz, equal to python_speech_features.mfcc with its defaults.
 
-    25 ms windows each 10 ms, rectangular; pre-emphasis 0.97; 512-point power spectrum; 26 mel filters; log; DCT-II
-    orthonormal; lifter 22; the first coefficient replaced by the log of the frame's energy.
+    25 ms windows each 10 ms, rectangular; pre-emphasis 0.97; 512-point power spectrum; 26 mel filters; log;
+    DCT-II orthonormal; lifter 22; the first coefficient replaced by the log of the frame's energy.
     """
     length, step, points, filters, kept, lifter = 400, 160, 512, 26, 13, 22
     x = np.append(sound[0], sound[1:] - 0.97 * sound[:-1])

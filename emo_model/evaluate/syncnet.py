@@ -1,4 +1,5 @@
-"""SyncNet (Chung and Zisserman 2016) with the layer names of joonson/syncnet_python, whose weights define LSE-C and LSE-D.
+"""SyncNet (Chung and Zisserman 2016) with the layer names of joonson/syncnet_python, whose weights define
+LSE-C and LSE-D.
 
 Two towers that end in 1024 numbers: five mouth frames at 25 fps, and 20 MFCC frames, 0.2 s of sound.
 """
@@ -40,7 +41,8 @@ class SyncNet(nn.Module):
         self.netcnnlip = nn.Sequential(
             *_conv3(3, 96, (5, 7, 7), 2), nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_conv3(96, 256, (1, 5, 5), 2, 1), nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)),
-            *_conv3(256, 256, (1, 3, 3), 1, 1), *_conv3(256, 256, (1, 3, 3), 1, 1), *_conv3(256, 256, (1, 3, 3), 1, 1),
+            *_conv3(256, 256, (1, 3, 3), 1, 1), *_conv3(256, 256, (1, 3, 3), 1, 1),
+            *_conv3(256, 256, (1, 3, 3), 1, 1),
             nn.MaxPool3d((1, 3, 3), (1, 2, 2)),
             *_conv3(256, 512, (1, 6, 6)),
         )  # fmt: skip

@@ -81,7 +81,11 @@ def read_frames(path: Path, *, fps: float, size: int, seconds: float) -> np.ndar
             first, shown, shown_at = None, None, 0.0
             for frame in container.decode(video=0):
                 first = frame.time if first is None else first
-                while shown is not None and len(frames) < wanted and len(frames) / fps < frame.time - first - _EARLY:
+                while (
+                    shown is not None
+                    and len(frames) < wanted
+                    and len(frames) / fps < frame.time - first - _EARLY
+                ):
                     frames.append(shown)
                 if len(frames) >= wanted:
                     break
@@ -120,7 +124,9 @@ def read_sound(path: Path) -> np.ndarray | None:
     return np.concatenate([np.zeros(lead, np.int16), sound]) if lead > 0 else sound[-lead:]
 
 
-def open_video(path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: object) -> Video:
+def open_video(
+    path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: object
+) -> Video:
     """The video under a protocol's fps, size and seconds; without a reference, its own first frame is it."""
     fps, size = protocol.fps, protocol.size
     frames = read_frames(path, fps=fps, size=size, seconds=protocol.seconds)
