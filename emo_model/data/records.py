@@ -51,8 +51,9 @@ class Table:
 STRING, FLOAT, INT, BOOL = pa.string(), pa.float64(), pa.int32(), pa.bool_()
 
 
-def _vector(count: int, of: pa.DataType = pa.float32()) -> pa.DataType:
-    return pa.list_(of, count)
+def _vector(_count: int, of: pa.DataType = pa.float32()) -> pa.DataType:
+    """A list of that many numbers. Arrow 25 cannot read a fixed-size list back from parquet once one is null."""
+    return pa.list_(of)
 
 
 _UNREADABLE = "the file could not be read"
