@@ -1,0 +1,225 @@
+"""A manifest's clips as training batches (sections 3.3, 4.1): pairs of stage 1, windows of 2 and 3.
+
+A batch depends on (seed, step) alone, so a resumed run sees what an uninterrupted one would have.
+Memory: 20 bytes a frame for boxes and speeds (0.5 GB for 250 hours); pictures and features stay in files.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emo_model.data.frames import Frames
+from emo_model.data.store import DataRoot
+from emo_model.errors import UserError
+from emo_model.networks.config import EMOConfig
+from emo_model.train.stages import Stage
+
+KEPT_BYTES = 4 << 30  # smaller sets are decoded once and kept at the network's size: 3 hours at 64 pixels
+WIDEST = 0.25  # in training each side of the face region moves out by up to this share of the box
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One row of the manifest, with what its frames are known to be."""
+
+    clip_id: str
+    num_frames: int
+    size: int  # pixels a side of the stored crop
+    frames: Frames
+    union_box: NDArray[np.float32]  # (4,) of the whole clip, x0 y0 x1 y1 in pixels of the stored crop
+    boxes: NDArray[np.float32]  # (F, 4) likewise, by frame; NaN: no face found
+    speed: NDArray[np.float32]  # (F,) degrees a frame at 30 fps; NaN: unknown
+    audio: Path | None  # (F, layers, width) float16; None: silent
+
+
+class ClipDataset:
+    """Clips of one manifest for one stage. `Objective` (emo_model/train/objective.py) documents the batch."""
+
+    def __init__(
+        self, manifest: Path, root: DataRoot, stage: Stage, network: EMOConfig, seed: int = 0
+    ) -> None:
+        self.stage, self.network, self.seed = stage, network, seed
+        rows = _read(manifest)
+        keep = sum(row["num_frames"] for row in rows) * network.image_size**2 * 3 <= KEPT_BYTES
+        self.clips = list(_clips(rows, root, stage, network, keep))
+
+    @property
+    def clip_ids(self) -> list[str]:
+        """The clips, in the manifest's order."""
+        return [clip.clip_id for clip in self.clips]
+
+    def batch(self, step: int, batch_size: int) -> dict[str, Any]:
+        """The batch of one step; it depends on (seed, step) and on nothing that ran before."""
+        return self._batch(np.random.default_rng([0, self.seed, step]), batch_size)
+
+    def fixed_batches(self, count: int, batch_size: int) -> list[dict[str, Any]]:
+        """The same batches for every run and seed: what validation measures."""
+        return [self._batch(np.random.default_rng([1, number]), batch_size) for number in range(count)]
+
+    def _batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+        draw = _window if self.stage.video else _pair
+        samples = [draw(self.clips[rng.integers(len(self.clips))], self.network, rng) for _ in range(size)]
+        tensors = {name: torch.stack([s[name] for s in samples]) for name in samples[0] if name != "clip_id"}
+        return tensors | {"clip_id": [sample["clip_id"] for sample in samples]}
+
+
+# ---- samples ----
+
+
+def _pair(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str, Any]:
+    """Stage 1: one target frame and another random frame of the same clip as reference."""
+    target, reference = (int(i) for i in rng.choice(clip.num_frames, 2, replace=False))
+    return _sample(clip, network, rng, np.array([target]), reference)
+
+
+def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str, Any]:
+    """Stages 2 and 3: n motion frames, the f behind them, and a reference from elsewhere in the clip."""
+    n, f, m = network.motion_frames, network.frames, network.nearby
+    first = int(rng.integers(n, clip.num_frames - f + 1))
+    frames, motion = np.arange(first, first + f), np.arange(first - n, first)
+    elsewhere = np.setdiff1d(np.arange(clip.num_frames), np.concatenate([motion, frames]))
+    reference = int(rng.choice(elsewhere if len(elsewhere) else motion))
+    # Real neighbours where the clip has them, else its edge again.
+    near = np.clip(np.arange(first - m, first + f + m), 0, clip.num_frames - 1)
+    sample = _sample(clip, network, rng, frames, reference) | {
+        "motion": _pixels(clip.frames.read(motion)),
+        "speed": torch.from_numpy(clip.speed[near]),
+    }
+    if clip.audio is not None:
+        sample["audio"] = torch.from_numpy(np.load(clip.audio, mmap_mode="r")[near].astype(np.float32))
+    return sample
+
+
+def _sample(
+    clip: Clip, network: EMOConfig, rng: np.random.Generator, frames: NDArray[np.int64], reference: int
+) -> dict[str, Any]:
+    scale = network.image_size / clip.size
+    widen = rng.uniform(0, WIDEST, 4)
+    return {
+        "pixels": _pixels(clip.frames.read(frames)),
+        "reference": _pixels(clip.frames.read(np.array([reference])))[0],
+        "mask": region_mask(_region(clip, frames) * scale, network.image_size, widen),
+        "clip_id": clip.clip_id,
+        "frame": torch.tensor(int(frames[0])),
+        "reference_frame": torch.tensor(reference),
+    }
+
+
+def _region(clip: Clip, frames: NDArray[np.int64]) -> NDArray[np.float32]:
+    """(4,) box around the faces of these frames; of the whole clip where none of them shows a face."""
+    seen = clip.boxes[frames]
+    if np.isnan(seen).all():
+        return clip.union_box
+    return np.concatenate([np.nanmin(seen[:, :2], axis=0), np.nanmax(seen[:, 2:], axis=0)])
+
+
+def region_mask(box: NDArray[np.floating], size: int, widen: NDArray[np.floating] | float = 0.0) -> Tensor:
+    """M: (1, size, size), 1 inside the box x0 y0 x1 y1 (pixels), its sides moved out by shares of its extent."""
+    x0, y0, x1, y1 = box
+    outwards = np.array([x0 - x1, y0 - y1, x1 - x0, y1 - y0])
+    left, top, right, bottom = np.array(box) + outwards * widen
+    centre = np.arange(size) + 0.5  # a pixel is inside if its middle is
+    rows, columns = (centre >= top) & (centre <= bottom), (centre >= left) & (centre <= right)
+    return torch.from_numpy((rows[:, None] & columns[None]).astype(np.float32))[None]
+
+
+def _pixels(frames: NDArray[np.uint8]) -> Tensor:
+    """(F, H, W, 3) uint8 -> (F, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1
+
+
+# ---- the manifest ----
+
+
+def _read(manifest: Path) -> list[dict[str, Any]]:
+    if not manifest.is_file():
+        raise UserError(f"no manifest {manifest}; run: emo prepare FOLDER_OF_VIDEOS")
+    rows = pq.ParquetFile(manifest).read().to_pylist()
+    if not rows:
+        raise UserError(
+            f"{manifest.name} has no clips; see `emo why`, then run: emo prepare FOLDER_OF_VIDEOS"
+        )
+    return rows
+
+
+def _clips(
+    rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EMOConfig, keep: bool
+) -> Iterator[Clip]:
+    tracks = _tracks(root, {row["clip_id"] for row in rows})
+    shortest = network.motion_frames + network.frames if stage.video else 2
+    for row in rows:
+        _refuse_unusable(row, root, stage, shortest)
+        track = tracks.get(row["clip_id"])
+        if track is None or len(track[0]) != row["num_frames"]:
+            raise UserError(
+                f"clip {row['clip_id']}: {row['num_frames']} frames are wanted in the table frames, "
+                f"{0 if track is None else len(track[0])} are there; run: emo prepare FOLDER_OF_VIDEOS"
+            )
+        audio = root.path / row["audio_path"] if "audio" in stage.reads else None
+        if audio is not None:
+            _refuse_other_features(row, audio, network)
+        crop, count = root.path / row["path"], row["num_frames"]
+        frames = Frames(crop, row["crop_sha256"], count, network.image_size, keep)
+        union_box = np.array(row["union_box"], np.float32)
+        yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio)
+
+
+def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, shortest: int) -> None:
+    clip = f"clip {row['clip_id']}"
+    if not (root.path / row["path"]).is_file():
+        raise UserError(f"{clip}: {row['path']} is gone from {root.path}; run: emo prepare FOLDER_OF_VIDEOS")
+    if row["num_frames"] < shortest:
+        raise UserError(
+            f"{clip} has {row['num_frames']} frames, stage {stage.name} wants {shortest} or more; "
+            "build the manifest again, run: emo prepare FOLDER_OF_VIDEOS"
+        )
+    if "audio" in stage.reads and not (row["audio_path"] and (root.path / row["audio_path"]).is_file()):
+        raise UserError(
+            f"{clip} has no audio features, and stage {stage.name} learns from sound; give it the manifest "
+            "train_stage2 (silent clips are in train_stage1 only), run: emo prepare FOLDER_OF_VIDEOS"
+        )
+
+
+def _refuse_other_features(row: Mapping[str, Any], audio: Path, network: EMOConfig) -> None:
+    shape = np.load(audio, mmap_mode="r").shape
+    wanted = (row["num_frames"], network.audio_layers, network.audio_width)
+    if shape != wanted:
+        raise UserError(
+            f"clip {row['clip_id']}: audio features of shape {wanted} are wanted (frames, layers, width of "
+            f"{network.audio_encoder}), {row['audio_path']} has {shape} of {row['audio_encoder']}; "
+            f"run: emo weights get {network.audio_encoder}, then: emo prepare FOLDER_OF_VIDEOS"
+        )
+
+
+def _tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    """clip_id -> boxes (F, 4) and speeds (F,) in frame order, NaN where unknown."""
+    wanted = pa.array(sorted(clip_ids))
+    tracks = {}
+    for part in root.parts("frames"):
+        rows = pq.read_table(part, columns=["clip_id", "frame", "box", "speed_deg"], partitioning=None)
+        rows = rows.filter(pc.is_in(rows["clip_id"], wanted))
+        rows = rows.sort_by([("clip_id", "ascending"), ("frame", "ascending")])
+        boxes = _filled(rows["box"])
+        speed = rows["speed_deg"].to_numpy().astype(np.float32)
+        ids = rows["clip_id"].to_numpy()
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else []
+        for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
+            tracks[ids[start]] = boxes[start:stop], speed[start:stop]
+    return tracks
+
+
+def _filled(boxes: pa.ChunkedArray) -> NDArray[np.float32]:
+    """(F, 4), NaN where the list is null."""
+    out = np.full((len(boxes), 4), np.nan, np.float32)
+    known = boxes.is_valid().to_numpy()
+    out[known] = boxes.drop_null().combine_chunks().flatten().to_numpy().reshape(-1, 4)
+    return out

@@ -1,0 +1,66 @@
+"""Frames of a stored crop at the network's size, by number.
+
+Kept frames are decoded once into a memory-mapped uint8 file beside the crop, named by the crop's sha256 and
+the size; others are decoded by seeking: crops have a key frame every 15 frames or sooner.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.reformatter import Interpolation
+from numpy.typing import NDArray
+
+from emo_model.data.store import atomic
+from emo_model.errors import UserError
+
+FPS = 30
+
+
+@dataclass(frozen=True)
+class Frames:
+    """One clip's pictures. `crop_sha256` names the copy: a remade crop is never read from an old one."""
+
+    path: Path
+    crop_sha256: str
+    num_frames: int
+    size: int  # pixels a side, as the network wants them
+    keep: bool = False
+
+    def read(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """(len(frames), size, size, 3) RGB, in the order asked for. UserError where the crop ends before."""
+        return self._kept[frames] if self.keep else decode(self.path, frames, self.size)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.uint8]:
+        copy = self.path.parent / f"frames-{self.size}" / f"{self.crop_sha256[:32]}.npy"
+        if not copy.is_file():
+            pictures = decode(self.path, np.arange(self.num_frames), self.size)
+            with atomic(copy) as temporary:
+                np.save(temporary, pictures)
+        return np.load(copy, mmap_mode="r")
+
+
+def decode(path: Path, frames: NDArray[np.int64], size: int) -> NDArray[np.uint8]:
+    """(len(frames), size, size, 3) RGB of frame numbers at 30 fps, through one seek and one pass."""
+    wanted, out = {int(frame) for frame in frames}, {}
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        start = stream.start_time or 0
+        container.seek(start + round(min(wanted) / FPS / stream.time_base), stream=stream, backward=True)
+        for picture in container.decode(stream):
+            number = round((picture.pts - start) * stream.time_base * FPS)
+            if number in wanted:
+                out[number] = resized(picture, size)
+            if number >= max(wanted):
+                break
+    if missing := wanted - set(out):
+        raise UserError(f"{path.name} ends before frame {min(missing)}; run: emo prepare FOLDER_OF_VIDEOS")
+    return np.stack([out[int(frame)] for frame in frames])
+
+
+def resized(picture: av.VideoFrame, size: int) -> NDArray[np.uint8]:
+    """(size, size, 3) RGB: every picture that the network sees, portraits included, goes through here."""
+    return picture.reformat(size, size, "rgb24", interpolation=Interpolation.AREA).to_ndarray()
