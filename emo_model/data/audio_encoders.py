@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # hertz, both encoders
 FPS = 30
-WINDOW_S = 12  # the longest clip: position in the window shows in the features, so none may be new to the network
+WINDOW_S = (
+    12  # the longest clip: position in the window shows in the features, so none may be new to the network
+)
 OVERLAP_S = 4  # windows of longer sound share this much; each gives the half it has context for
 
 
@@ -46,7 +48,9 @@ class Encoder:
         end of the sound hear silence. Sound longer than WINDOW_S is read in overlapping windows.
         """
         if samples.ndim != 1:
-            raise ValueError(f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first")
+            raise ValueError(
+                f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first"
+            )
         needed = -(-num_frames * RATE // FPS)
         samples = np.pad(samples[:needed].astype(np.float32), (0, max(0, needed - len(samples))))
         out = np.empty((num_frames, self.layers, self.width), np.float16)
@@ -62,7 +66,11 @@ def windows(num_frames: int) -> Iterator[tuple[int, int, slice]]:
     half = OVERLAP_S * FPS // 2
     for start in range(0, max(num_frames - OVERLAP_S * FPS, 1), step):
         stop = min(start + size, num_frames)
-        yield start, stop, slice(start + half if start else 0, num_frames if stop == num_frames else stop - half)
+        yield (
+            start,
+            stop,
+            slice(start + half if start else 0, num_frames if stop == num_frames else stop - half),
+        )
 
 
 def frame_positions(num_frames: int, rate: float) -> NDArray[np.float64]:
@@ -116,7 +124,9 @@ def _wav2vec2() -> Encoder:
     def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
         with _one_thread():
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
-            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[0].T.numpy()  # (T, 512), 50 Hz
+            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[
+                0
+            ].T.numpy()  # (T, 512), 50 Hz
             frames = at_positions(convolved, frame_positions(num_frames, conv_rate))
             hidden, _ = model.feature_projection(torch.from_numpy(frames)[None])
             states = model.encoder(hidden, output_hidden_states=True).hidden_states[1:]
@@ -130,7 +140,13 @@ def _wav2vec2() -> Encoder:
 
 # ---- Whisper tiny.en, the stand-in ----
 
-WHISPER = {"d_model": 384, "encoder_layers": 4, "encoder_attention_heads": 6, "encoder_ffn_dim": 1536, "num_mel_bins": 80}
+WHISPER = {
+    "d_model": 384,
+    "encoder_layers": 4,
+    "encoder_attention_heads": 6,
+    "encoder_ffn_dim": 1536,
+    "num_mel_bins": 80,
+}
 _RENAMED = (  # CTranslate2 -> transformers
     ("encoder/", ""),
     ("position_encodings/encodings", "embed_positions.weight"),

@@ -1,7 +1,7 @@
 """Read CTranslate2's model.bin (version 6): a list of named arrays. The library itself is not needed for that.
 
-    u32 version | string spec | u32 revision | u32 count | count x (string name, u8 rank, u32 dims, u8 type, u32 bytes,
-    data) | u32 aliases | aliases x (string, string);  string: u16 length with the final zero, bytes
+u32 version | string spec | u32 revision | u32 count | count x (string name, u8 rank, u32 dims, u8 type, u32 bytes,
+data) | u32 aliases | aliases x (string, string);  string: u16 length with the final zero, bytes
 """
 
 import struct

@@ -1,0 +1,167 @@
+"""`catalog.duckdb`: all tables of the data root in one file that any DuckDB client opens.
+
+Small tables are copied in. `frames` and `audio` are views over the parquet files, by absolute paths, so `emo catalog`
+rebuilds after the root has moved. The new catalog is built aside and renamed over the old one: readers, who open it
+read-only, see one or the other. Every column carries its comment from `records.py`.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from emo_model.data.records import IDENTITIES, SPLITS, TABLES, Table
+from emo_model.data.store import DataRoot, atomic, text_sha256, write_rows
+from emo_model.errors import UserError
+
+VIEWS = ("frames", "audio")  # large: read where they lie
+SINGLE = ("splits", "identities")  # one file each
+MANIFESTS = ("train_stage1", "train_stage2", "held_out_stage1", "held_out_stage2", "eval")
+INTERNAL = (
+    "fetched",
+    "pose",
+    "manifest",
+)  # told in full by videos and frames; manifests have their own names
+BOOKKEEPING = ("input_sha256", "step_version")
+
+# `clips` is what the shards know about a clip, and what only all shards together know.
+CLIPS_COMMENTS = {
+    **{column.name: column.comment for column in TABLES["clip_rows"].columns},
+    **{column.name: column.comment for column in (IDENTITIES.columns[1], SPLITS.columns[1])},
+    "source": "collection the video came from",
+    "licence": "licence as given with the collection",
+}
+_CLIPS = """
+    CREATE VIEW clips AS SELECT c.*, i.identity_id, s.split, v.source, v.licence FROM clip_rows c
+    LEFT JOIN identities i USING (clip_id) LEFT JOIN splits s USING (identity_id)
+    LEFT JOIN (SELECT video_id, source, licence FROM videos WHERE status = 'ok') v USING (video_id)"""
+
+
+@dataclass(frozen=True)
+class CatalogReport:
+    """What the catalog holds."""
+
+    path: Path
+    rows: dict[str, int]
+    seconds: float
+    data_version: str
+
+
+def catalog_path(root: DataRoot) -> Path:
+    """Where the catalog lies."""
+    return root.path / "catalog.duckdb"
+
+
+def build_catalog(root: DataRoot) -> CatalogReport:
+    """Build the catalog from the part files and swap it in. Seconds; no media is read."""
+    started = time.perf_counter()
+    path = catalog_path(root.require())
+    with atomic(path) as temporary:
+        with duckdb.connect(str(temporary)) as connection:
+            rows = _fill(connection, root)
+        Path(f"{temporary}.wal").unlink(missing_ok=True)  # closing wrote it into the file
+    return CatalogReport(path, rows, time.perf_counter() - started, text_sha256(sorted(_versions(root))))
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, int]:
+    for table in TABLES.values():
+        if table.name in INTERNAL:
+            continue
+        files = [root.single(table)] if table.name in SINGLE else root.parts(table)
+        _table(connection, root, table.name, table, [file for file in files if file.exists()])
+    for name in MANIFESTS:
+        file = root.folder("5_manifest") / f"{name}.parquet"
+        _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
+    connection.execute(_CLIPS)
+    _comment(
+        connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS
+    )
+    names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+    return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
+
+
+def _table(
+    connection: duckdb.DuckDBPyConnection, root: DataRoot, name: str, table: Table, files: list[Path]
+) -> None:
+    kind = "VIEW" if name in VIEWS else "TABLE"
+    if not files:
+        files = [_empty_part(root, table)]
+    columns = ", ".join(column.name for column in table.columns if column.name not in BOOKKEEPING)
+    listed = ", ".join(_quoted(str(file.absolute())) for file in files)
+    order = "" if name in VIEWS else f" ORDER BY {', '.join(table.key)}"
+    connection.execute(
+        f"CREATE {kind} {name} AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false){order}"
+    )
+    comments = {column.name: column.comment for column in table.columns if column.name not in BOOKKEEPING}
+    _comment(connection, kind, name, table.row, comments)
+
+
+def _empty_part(root: DataRoot, table: Table) -> Path:
+    path = root.path / table.folder / table.name / "empty.parquet"
+    if not path.exists():
+        write_rows(path, table, [])
+    return path
+
+
+def _comment(
+    connection: duckdb.DuckDBPyConnection, kind: str, name: str, row: str, comments: dict[str, str]
+) -> None:
+    connection.execute(f"COMMENT ON {kind} {name} IS {_quoted(row)}")
+    for column in connection.execute(f"DESCRIBE {name}").fetchall():
+        if column[0] in comments:
+            connection.execute(f"COMMENT ON COLUMN {name}.{column[0]} IS {_quoted(comments[column[0]])}")
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
+    row = connection.execute(f"SELECT count(*) FROM {name}").fetchone()
+    assert row is not None, f"count(*) of {name} has one row"
+    return int(row[0])
+
+
+def _versions(root: DataRoot) -> Iterator[str]:
+    """Content of every part file by name, cheaply: the rows' own stamps are in the bytes."""
+    from emo_model.data.store import file_sha256
+
+    for table in TABLES.values():
+        for path in [*root.parts(table), root.single(table)]:
+            if path.exists() and table.name != "evaluations":
+                yield f"{root.relative(path)} {file_sha256(path)}"
+
+
+# ---- readers ----
+
+
+@contextmanager
+def connect(root: DataRoot) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The catalog, read-only. UserError where there is none."""
+    path = catalog_path(root.require())
+    if not path.exists():
+        raise UserError(f"no catalog at {path}; run: emo catalog")
+    with duckdb.connect(str(path), read_only=True) as connection:
+        yield connection
+
+
+def query(
+    root: DataRoot, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()
+) -> tuple[list[str], list[tuple]]:
+    """(column names, rows) of one SQL statement. UserError with DuckDB's own line where the SQL is wrong."""
+    with connect(root) as connection:
+        try:
+            result = connection.execute(sql, parameters or None)
+            return [column[0] for column in result.description or []], result.fetchall()
+        except duckdb.IOException as error:
+            raise UserError(f"a part file has moved ({_first_line(error)}); run: emo catalog") from error
+        except duckdb.Error as error:
+            raise UserError(f"{_first_line(error)}; tables: run: emo query 'SHOW TABLES'") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0]

@@ -1,0 +1,104 @@
+"""Small pictures for people: a clip's contact sheet with face box and pose axes, and a histogram of speeds."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from scipy.spatial.transform import Rotation
+
+from emo_model.data.catalog import query
+from emo_model.data.store import DataRoot
+from emo_model.errors import UserError
+
+FRAMES, SIDE = 6, 128  # frames on a sheet, pixels a side
+SHEET_BYTES = 20_000  # sheets go into the UI's metadata, which is kept for every run
+AXES = ((230, 60, 60), (60, 200, 60), (80, 120, 255))  # x to the right of the picture, y up, z out of the face
+
+
+def contact_sheet(root: DataRoot, clip_id: str) -> bytes:
+    """JPEG of at most SHEET_BYTES: frames spread over the clip, face box, pose axes, and each frame's speed.
+
+    `clip_id` may be the beginning of one. UserError where no clip, or more than one, is called so.
+    """
+    path, size, clip_id, num_frames = _clip(root, clip_id)
+    wanted = np.linspace(0, num_frames - 1, FRAMES).round().astype(int)
+    rows = _frames(root, clip_id, wanted)
+    sheet = Image.new("RGB", (SIDE * FRAMES, SIDE))
+    for column, (number, picture) in enumerate(zip(wanted, _pictures(root, path, wanted), strict=True)):
+        drawn = Image.fromarray(picture)
+        if int(number) in rows:
+            _draw(ImageDraw.Draw(drawn), rows[int(number)], SIDE / size)
+        sheet.paste(drawn, (SIDE * column, 0))
+    return _jpeg(sheet)
+
+
+def _clip(root: DataRoot, clip_id: str) -> tuple[str, int, str, int]:
+    _, found = query(
+        root,
+        "SELECT path, size, clip_id, num_frames FROM crops WHERE starts_with(clip_id, $name) LIMIT 2",
+        {"name": clip_id},
+    )
+    if len(found) != 1:
+        how_many = "more than one clip begins" if found else "no clip begins"
+        raise UserError(f"{how_many} with {clip_id!r}; run: emo query 'SELECT clip_id FROM clips'")
+    return found[0]
+
+
+def _frames(root: DataRoot, clip_id: str, wanted: NDArray[np.int64]) -> dict[int, tuple]:
+    _, rows = query(
+        root,
+        "SELECT frame, box, quaternion, speed_deg FROM frames WHERE clip_id = $clip AND list_contains($wanted, frame)",
+        {"clip": clip_id, "wanted": wanted.tolist()},
+    )
+    return {row[0]: row[1:] for row in rows}
+
+
+def _pictures(root: DataRoot, path: str, wanted: NDArray[np.int64]) -> NDArray[np.uint8]:
+    from emo_model.data.frames import decode
+
+    return decode(root.path / path, wanted, SIDE)
+
+
+def _draw(draw: ImageDraw.ImageDraw, row: tuple, scale: float) -> None:
+    box, quaternion, speed = row
+    if box is not None:
+        draw.rectangle([edge * scale for edge in box], outline=(255, 220, 0))
+    if box is not None and quaternion is not None:
+        x, y = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale
+        axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * SIDE / 4  # one row an axis
+        for axis, colour in zip(axes, AXES, strict=True):
+            draw.line([x, y, x + axis[0], y - axis[1]], fill=colour, width=2)  # the camera's y points up
+    draw.text((3, SIDE - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    for quality in (80, 65, 50, 35, 20):
+        buffer = io.BytesIO()
+        picture.save(buffer, "JPEG", quality=quality, optimize=True)
+        if buffer.tell() <= SHEET_BYTES:
+            break
+    return buffer.getvalue()
+
+
+def speed_histogram(root: DataRoot) -> bytes:
+    """PNG: frames by head speed for each split (clips without one count as train), from the clips' histograms."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    from emo_model.data.clip_rows import BIN_DEG, BINS
+
+    _, rows = query(root, "SELECT coalesce(split, 'no split yet'), speed_histogram FROM clips ORDER BY 1")
+    figure = Figure(figsize=(4.2, 2.2), dpi=80, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot(xlabel="degrees a frame at 30 fps", ylabel="frames")
+    edges = np.arange(BINS) * BIN_DEG
+    for split in sorted({name for name, _ in rows}):
+        counts = np.sum([histogram for name, histogram in rows if name == split], axis=0)
+        axes.step(edges, counts, where="post", label=split)
+    if rows:
+        axes.legend(frameon=False)
+    axes.set_xlim(0, 4)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
