@@ -16,7 +16,7 @@ COUNT = 478
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3), blendshapes (T, 52); NaN if
+    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3, as found: not quite orthonormal), blendshapes (T, 52); NaN if
     not found.
     """
 
@@ -72,9 +72,7 @@ def track_faces(frames: np.ndarray, fps: float) -> FaceTrack:
             largest = int(np.argmax([np.prod(np.ptp(face, axis=0)) for face in faces]))
             landmarks[t] = faces[largest]
             blendshapes[t] = [shape.score for shape in result.face_blendshapes[largest]]
-            matrix = np.asarray(result.facial_transformation_matrixes[largest], np.float64)
-            u, _, v = np.linalg.svd(matrix[:3, :3])
-            rotation[t] = u @ v
+            rotation[t] = np.asarray(result.facial_transformation_matrixes[largest])[:3, :3]
     finally:
         landmarker.close()
     return FaceTrack(np.isfinite(landmarks[:, 0, 0]), landmarks, rotation, blendshapes)

@@ -9,26 +9,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from emo_model.data.head_motion import Track, quaternions, speeds_at
+
 from .extractors import Extractor
+from .faces import FaceTrack
 from .scores import Observation, Score, counted, require_found
 from .video import SOUND_RATE, Video
 
 MAX_LAG_S = 0.5
 
 
-def rotation_speed(rotation: np.ndarray, fps: float) -> np.ndarray:
-    """(T, 3, 3) -> (T,) degrees a frame at 30 fps; entry 0 repeats entry 1, NaN beside lost frames.
-
-    2 atan2(|sin|, |cos|) of the half angle, never arccos of the trace: near 0 that loses all digits.
-    """
-    if len(rotation) < 2:
-        return np.full(len(rotation), np.nan)
-    step = np.einsum("tij,tkj->tik", rotation[1:], rotation[:-1])
-    # |R - I|_F = 2 sqrt(2) |sin(angle / 2)|
-    half_sine = np.linalg.norm(step - np.eye(3), axis=(1, 2)) / np.sqrt(8)
-    half_cosine = np.sqrt(np.clip(1 + np.trace(step, axis1=1, axis2=2), 0, None)) / 2
-    speed = np.degrees(2 * np.arctan2(half_sine, half_cosine)) * fps / 30
-    return np.concatenate([speed[:1], speed])
+def head_speed(faces: FaceTrack, fps: float) -> np.ndarray:
+    """(T,) degrees a frame at 30 fps, NaN where unknown: the speed that the training data is labelled with."""
+    times = np.arange(len(faces.found)) / fps
+    rotations = quaternions(faces.rotation[faces.found])
+    track = Track(times, faces.found, rotations, np.zeros((len(rotations), 3)))
+    return speeds_at(track, times, smoothed=False)
 
 
 class HeadMotion:
@@ -38,7 +34,7 @@ class HeadMotion:
         del extractor
 
     def observe(self, video: Video) -> Observation:
-        speed = rotation_speed(video.faces.rotation, video.fps)
+        speed = head_speed(video.faces, video.fps)
         return Observation(speed, np.isfinite(speed), "no face in two frames running")
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:

@@ -9,9 +9,11 @@ from typing import TypeVar
 import av
 import numpy as np
 
+from emo_model.data import media
+
 from .faces import FaceTrack, track_faces
 
-SOUND_RATE = 16_000
+SOUND_RATE = media.AUDIO_RATE
 T = TypeVar("T")
 _EARLY = 1e-3  # seconds a frame may be late and still count as on screen: containers round timestamps
 
@@ -42,10 +44,7 @@ class Video:
     @cached_property
     def sound(self) -> np.ndarray | None:
         """16 kHz mono int16, cut to the frames' length; None without a sound track."""
-        if self.sound_path is None:
-            return None
-        sound = read_sound(self.sound_path)
-        return None if sound is None else sound[: round(len(self.frames) / self.fps * SOUND_RATE)]
+        return read_sound(self.sound_path, len(self.frames) / self.fps) if self.sound_path else None
 
     def per_frame(self, work: Callable[[np.ndarray], T]) -> T:
         """work(frames), which must give something indexable by frame; a still frame is worked on once."""
@@ -74,30 +73,34 @@ def read_frames(path: Path, *, fps: float, size: int, seconds: float) -> np.ndar
 
     Unreadable on a file without usable frames.
     """
-    wanted = round(seconds * fps)
-    frames: list[np.ndarray] = []
+    wanted, frames = round(seconds * fps), []
+    shown: media.SourceFrame | None = None
+
+    def show_until(end_s: float) -> None:
+        """Append the shown frame for every output time before `end_s`."""
+        picture = None
+        while len(frames) < wanted and len(frames) / fps < end_s - _EARLY:
+            picture = _resized(shown.decoded, size) if picture is None else picture
+            frames.append(picture)
+
     try:
-        with av.open(str(path)) as container:
-            first, shown, shown_at = None, None, 0.0
-            for frame in container.decode(video=0):
-                first = frame.time if first is None else first
-                while (
-                    shown is not None
-                    and len(frames) < wanted
-                    and len(frames) / fps < frame.time - first - _EARLY
-                ):
-                    frames.append(shown)
-                if len(frames) >= wanted:
-                    break
-                shown = frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="BICUBIC")
-                shown_at = frame.time - first
-            while shown is not None and len(frames) < wanted and len(frames) / fps <= shown_at + _EARLY:
-                frames.append(shown)
-    except (av.FFmpegError, IndexError, OSError) as error:
+        for frame in media.decode(path):
+            if shown is not None:
+                show_until(frame.t_s)
+            shown = frame
+            if len(frames) >= wanted:
+                break
+        if shown is not None:
+            show_until(shown.t_s + 2 * _EARLY)  # its own length is unknown: it counts where it starts
+    except (av.FFmpegError, OSError) as error:
         raise Unreadable(f"{path.name} could not be decoded: {error}") from error
     if not frames:
         raise Unreadable(f"{path.name} has no frames")
     return np.stack(frames)
+
+
+def _resized(frame: av.VideoFrame, size: int) -> np.ndarray:
+    return frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="BICUBIC")
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
@@ -105,23 +108,17 @@ def read_image(path: Path, size: int) -> np.ndarray:
     return read_frames(path, fps=1, size=size, seconds=1)[0]
 
 
-def read_sound(path: Path) -> np.ndarray | None:
-    """Mono int16 at 16 kHz, sample 0 at the video's first frame (or the file's start); None without sound."""
-    with av.open(str(path)) as container:
-        if not container.streams.audio:
-            return None
-        stream, start = container.streams.audio[0], 0.0
-        if container.streams.video and container.streams.video[0].start_time is not None:
-            start = float(container.streams.video[0].start_time * container.streams.video[0].time_base)
-        resampler, pieces, first = av.AudioResampler("s16", "mono", SOUND_RATE), [], None
-        for frame in container.decode(stream):
-            first = frame.time if first is None else first
-            pieces += [out.to_ndarray()[0] for out in resampler.resample(frame)]
-        pieces += [out.to_ndarray()[0] for out in resampler.resample(None)]
-    if not pieces:
-        return None
-    sound, lead = np.concatenate(pieces), round(((first or 0.0) - start) * SOUND_RATE)
-    return np.concatenate([np.zeros(lead, np.int16), sound]) if lead > 0 else sound[-lead:]
+def read_sound(path: Path, seconds: float | None = None) -> np.ndarray | None:
+    """Mono int16 at 16 kHz from the video's first frame on (all of it, or `seconds`); None without a sound track."""
+    try:
+        with media.open_media(path) as container:
+            if container.streams.best("audio") is None:
+                return None
+            length = (container.duration or 0) / av.time_base
+        sound = media.audio(path, 0.0, length if seconds is None else seconds)
+    except (av.FFmpegError, OSError) as error:
+        raise Unreadable(f"the sound of {path.name} could not be decoded: {error}") from error
+    return np.clip(np.round(sound * 32768), -32768, 32767).astype(np.int16)
 
 
 def open_video(
@@ -142,4 +139,4 @@ def open_video(
 def fit(image: np.ndarray, size: int) -> np.ndarray:
     """A uint8 RGB image brought to (size, size) with the filter the frames pass through."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image, np.uint8), format="rgb24")
-    return frame.to_ndarray(format="rgb24", width=size, height=size, interpolation="BICUBIC")
+    return _resized(frame, size)

@@ -1,0 +1,59 @@
+"""Small known videos, and the real weights where they are present."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from emo_model import weights
+
+
+@pytest.fixture
+def need_weights() -> Callable[..., Path]:
+    """The path of weights; skips, with the command, where they are missing. `make test` fetches these."""
+
+    def path(name: str) -> Path:
+        if not weights.have(name):
+            pytest.skip(f"run: emo weights get {name}")
+        return weights.path(name)
+
+    return path
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def write_video(path: Path, frames: np.ndarray, fps: int = 30, sound: np.ndarray | None = None) -> Path:
+    """(T, H, W, 3) uint8, lossless RGB; `sound` is int16 at 16 kHz."""
+    with av.open(str(path), "w") as out:
+        video = out.add_stream("libx264rgb", rate=fps, options={"crf": "0", "preset": "ultrafast"})
+        video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "rgb24"
+        voice = out.add_stream("pcm_s16le", rate=16_000, layout="mono") if sound is not None else None
+        for frame in frames:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(video.encode())
+        if voice is not None:
+            chunk = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+            chunk.sample_rate = 16_000
+            out.mux(voice.encode(chunk))
+            out.mux(voice.encode())
+    return path
+
+
+@pytest.fixture
+def moving(tmp_path: Path) -> Callable[..., Path]:
+    """A video of a drifting random texture: no face in it. `level` shifts its brightness, `speed` is pixels a frame."""
+
+    def make(name: str, seed: int = 0, seconds: float = 1.6, level: int = 0, speed: int = 1) -> Path:
+        rng = np.random.default_rng(seed)
+        texture = np.kron(rng.integers(0, 180, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+        frames = np.stack([np.roll(texture, t * speed, axis=1) for t in range(round(seconds * 30))])
+        return write_video(tmp_path / f"{name}.mkv", np.clip(frames.astype(int) + level, 0, 255).astype(np.uint8))
+
+    return make
