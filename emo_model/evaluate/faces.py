@@ -16,7 +16,7 @@ COUNT = 478
 
 @dataclass(frozen=True)
 class FaceTrack:
-    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3, as found: not quite orthonormal), blendshapes (T, 52); NaN if
+    """Per frame: found (T,), landmarks (T, 478, 2) pixels, rotation (T, 3, 3), blendshapes (T, 52); NaN if
     not found.
     """
 

@@ -20,7 +20,7 @@ MAX_LAG_S = 0.5
 
 
 def head_speed(faces: FaceTrack, fps: float) -> np.ndarray:
-    """(T,) degrees a frame at 30 fps, NaN where unknown: the speed that the training data is labelled with."""
+    """(T,) degrees a frame at 30 fps, NaN where unknown: as the training data is labelled."""
     times = np.arange(len(faces.found)) / fps
     rotations = quaternions(faces.rotation[faces.found])
     track = Track(times, faces.found, rotations, np.zeros((len(rotations), 3)))

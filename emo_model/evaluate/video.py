@@ -109,7 +109,9 @@ def read_image(path: Path, size: int) -> np.ndarray:
 
 
 def read_sound(path: Path, seconds: float | None = None) -> np.ndarray | None:
-    """Mono int16 at 16 kHz from the video's first frame on (all of it, or `seconds`); None without a sound track."""
+    """Mono int16 at 16 kHz from the video's first frame on (all of it, or `seconds`); None without a sound
+    track.
+    """
     try:
         with media.open_media(path) as container:
             if container.streams.best("audio") is None:

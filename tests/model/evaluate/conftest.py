@@ -7,7 +7,7 @@ import av
 import numpy as np
 import pytest
 
-from emo_model import weights
+from emo_model import samples, weights
 
 
 @pytest.fixture
@@ -48,12 +48,27 @@ def write_video(path: Path, frames: np.ndarray, fps: int = 30, sound: np.ndarray
 
 @pytest.fixture
 def moving(tmp_path: Path) -> Callable[..., Path]:
-    """A video of a drifting random texture: no face in it. `level` shifts its brightness, `speed` is pixels a frame."""
+    """A drifting random texture, no face: `level` shifts its brightness, `speed` is pixels a frame."""
 
     def make(name: str, seed: int = 0, seconds: float = 1.6, level: int = 0, speed: int = 1) -> Path:
         rng = np.random.default_rng(seed)
         texture = np.kron(rng.integers(0, 180, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         frames = np.stack([np.roll(texture, t * speed, axis=1) for t in range(round(seconds * 30))])
-        return write_video(tmp_path / f"{name}.mkv", np.clip(frames.astype(int) + level, 0, 255).astype(np.uint8))
+        return write_video(
+            tmp_path / f"{name}.mkv", np.clip(frames.astype(int) + level, 0, 255).astype(np.uint8)
+        )
 
     return make
+
+
+@pytest.fixture
+def need_sample() -> Callable[[str], Path]:
+    """A sample file; skips, with the command, where it is missing. `make test` fetches all of them."""
+
+    def path(name: str) -> Path:
+        file = samples.default_folder() / name
+        if not file.exists():
+            pytest.skip("run: emo samples get")
+        return file
+
+    return path

