@@ -1,0 +1,71 @@
+"""Shots: where one continuous take ends and the next begins (PySceneDetect, fed frame by frame).
+
+The detector is the adaptive one: a cut is a frame that differs far more from the one before than its neighbours do,
+so a waving hand is no cut. It looks at a small picture, and answers two frames late. Dissolves are not cuts to it;
+a face that jumps there splits the track instead (tracks.py).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LOOK_PX = 256  # width of the picture the detector compares, PySceneDetect's own choice for large videos
+MIN_SHOT_FRAMES = 5  # a flash is two cuts in a row, and none
+
+
+@dataclass(frozen=True)
+class Shot:
+    """Source frames [begin, end) of one shot, shown from start_s to end_s on the video's clock."""
+
+    number: int
+    begin: int
+    end: int
+    start_s: float
+    end_s: float
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The shot's row in `shots`, without its video."""
+        return {
+            "shot": self.number,
+            "start_frame": self.begin,
+            "end_frame": self.end,
+            "start_s": self.start_s,
+            "end_s": self.end_s,
+        }
+
+
+class ShotDetector:
+    """Sees a video's frames in order; `cuts` are the first frames of all shots but the first."""
+
+    def __init__(self) -> None:
+        from scenedetect.detectors import AdaptiveDetector
+
+        self._detector = AdaptiveDetector(min_scene_len=MIN_SHOT_FRAMES)
+        self._seen = 0
+        self.cuts: list[int] = []
+
+    def see(self, picture: NDArray[np.uint8]) -> None:
+        """Take the next frame, (H, W, 3) RGB."""
+        import cv2
+        from scenedetect import FrameTimecode
+
+        height, width = picture.shape[:2]
+        size = (LOOK_PX, max(1, round(height * LOOK_PX / width))) if width > LOOK_PX else (width, height)
+        small = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)[..., ::-1]  # it wants BGR
+        # Frame numbers are all the detector uses of its clock: the rate is a formality.
+        now = FrameTimecode(self._seen, fps=25.0)
+        self.cuts += [cut.frame_num for cut in self._detector.process_frame(now, np.ascontiguousarray(small))]
+        self._seen += 1
+
+
+def shots_between(cuts: list[int], times: NDArray[np.float64], end_s: float) -> list[Shot]:
+    """The shots that the cuts leave: together they cover every source frame once. times (N,) in seconds."""
+    edges = sorted({0, *cuts, len(times)})
+    starts = [*times[edges[:-1]], end_s]
+    return [
+        Shot(number, begin, end, float(starts[number]), float(starts[number + 1]))
+        for number, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+    ]
