@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from emo_model.commands import data
 from emo_model.errors import UserError
 
 
@@ -118,3 +119,7 @@ def doctor() -> None:
         click.echo(finding.line())
     if any(finding.blocking for finding in findings):
         sys.exit(1)
+
+
+for _command in data.COMMANDS:
+    main.add_command(_command)

@@ -15,11 +15,10 @@ from typing import Any
 import duckdb
 
 from emo_model.data.records import IDENTITIES, SPLITS, TABLES, Table
-from emo_model.data.store import DataRoot, atomic, text_sha256, write_rows
+from emo_model.data.store import DataRoot, atomic, file_sha256, text_sha256, write_rows
 from emo_model.errors import UserError
 
 VIEWS = ("frames", "audio")  # large: read where they lie
-SINGLE = ("splits", "identities")  # one file each
 MANIFESTS = ("train_stage1", "train_stage2", "held_out_stage1", "held_out_stage2", "eval")
 INTERNAL = (
     "fetched",
@@ -71,8 +70,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
     for table in TABLES.values():
         if table.name in INTERNAL:
             continue
-        files = [root.single(table)] if table.name in SINGLE else root.parts(table)
-        _table(connection, root, table.name, table, [file for file in files if file.exists()])
+        _table(connection, root, table.name, table, _files(root, table))
     for name in MANIFESTS:
         file = root.folder("5_manifest") / f"{name}.parquet"
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
@@ -82,6 +80,11 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
     )
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
+
+
+def _files(root: DataRoot, table: Table) -> list[Path]:
+    """A table's files: one a shard, or one alone."""
+    return root.parts(table) or [path for path in [root.single(table)] if path.exists()]
 
 
 def _table(
@@ -127,13 +130,10 @@ def _count(connection: duckdb.DuckDBPyConnection, name: str) -> int:
 
 
 def _versions(root: DataRoot) -> Iterator[str]:
-    """Content of every part file by name, cheaply: the rows' own stamps are in the bytes."""
-    from emo_model.data.store import file_sha256
-
+    """Content of every file the catalog shows, by its name. Evaluations carry the time and do not count."""
     for table in TABLES.values():
-        for path in [*root.parts(table), root.single(table)]:
-            if path.exists() and table.name != "evaluations":
-                yield f"{root.relative(path)} {file_sha256(path)}"
+        if table.name != "evaluations":
+            yield from (f"{root.relative(path)} {file_sha256(path)}" for path in _files(root, table))
 
 
 # ---- readers ----

@@ -1,0 +1,110 @@
+"""emo prepare, catalog, query, why, preview: the data without Dagster."""
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from emo_model.data.store import DataRoot
+
+
+def _root() -> "DataRoot":
+    from emo_model.data.store import DataRoot
+
+    return DataRoot.from_environment()
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(path_type=Path))
+@click.option("--licence", default="unknown", help="Licence of the folder's videos, kept in every row.")
+@click.option("--name", help="Name of the collection; the folder's own name otherwise.")
+@click.option(
+    "--identity",
+    type=click.Choice(["none", "hdtf", "folder"]),
+    default="none",
+    help="What names the person: nothing, HDTF's file names, or the sub-folder.",
+)
+@click.option("--preset", "preset_name", help="Whose crop size and limits to use; TINY's for a new data root.")
+@click.option("--workers", default=2, show_default=True, help="Processes a step.")
+def prepare(
+    folder: Path | None, licence: str, name: str | None, identity: str, preset_name: str | None, workers: int
+) -> None:
+    """Raw videos of FOLDER (and of earlier calls) -> clips, labels, manifests, catalog. Resumes where it stopped.
+
+    Videos stay where they are. Without FOLDER: what is registered already, and what lies in 0_raw.
+    """
+    from emo_model.data import pipeline, sources
+
+    pipeline.require_weights()
+    root = _root().create()
+    if preset_name:
+        from emo_model.config import preset
+
+        preset(preset_name).data.save(root)
+    if folder:
+        sources.add_folder(root, folder, name, licence, identity)  # type: ignore[arg-type]
+    report = pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"{report.clips} clips in {root.path}; left out: {report.rejects or 'nothing'}")
+    click.echo('look at them with: emo query "SELECT clip_id, split, mean_speed FROM clips"; emo preview CLIP')
+
+
+@click.command()
+def catalog() -> None:
+    """Build catalog.duckdb anew from the tables; seconds. Do this after the data root moved."""
+    from emo_model.data.catalog import build_catalog
+
+    report = build_catalog(_root())
+    for table, rows in report.rows.items():
+        click.echo(f"{table:16}{rows:>12}")
+    click.echo(f"{report.path} in {report.seconds:.1f} s")
+
+
+@click.command()
+@click.argument("sql")
+@click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values instead of columns.")
+def query(sql: str, as_csv: bool) -> None:
+    """Ask the catalog. `emo query "SHOW TABLES"`; `emo query "FROM duckdb_columns()"` has every comment."""
+    from emo_model.data.catalog import query as ask
+
+    names, rows = ask(_root(), sql)
+    if as_csv:
+        csv.writer(sys.stdout).writerows([names, *rows])
+        return
+    cells = [[_shown(value) for value in row] for row in [tuple(names), *rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@click.command()
+@click.argument("id")
+def why(id: str) -> None:
+    """What became of a source, video or clip, and why. ID may be its beginning, or a part of the file's name."""
+    from emo_model.data.why import why as tell
+
+    click.echo(tell(_root(), id))
+
+
+@click.command()
+@click.argument("clip")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write; CLIP.jpg otherwise.")
+def preview(clip: str, out: Path | None) -> None:
+    """A contact sheet of CLIP: frames over its time, with face box, pose axes and head speed."""
+    from emo_model.data.previews import contact_sheet
+    from emo_model.data.store import atomic
+
+    picture = contact_sheet(_root(), clip)
+    path = out or Path(f"{clip}.jpg")
+    with atomic(path.absolute()) as temporary:
+        temporary.write_bytes(picture)
+    click.echo(path)
+
+
+COMMANDS = (prepare, catalog, query, why, preview)

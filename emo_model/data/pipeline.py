@@ -1,0 +1,105 @@
+"""The data's path as a list: raw videos -> clips -> labels -> manifests -> catalog. Read this file first.
+
+    SHARD_STEPS     run once a shard, in this order
+    DATASET_STEPS   run once over all shards, in this order
+
+The same steps are Dagster assets in `emo_pipeline/assets`; `emo prepare` runs them without it.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from emo_model import weights
+from emo_model.data import clips, faces, fetch, probe, sources
+from emo_model.data.audio import AUDIO_FEATURES, CLIP_AUDIO
+from emo_model.data.card import write_card
+from emo_model.data.catalog import build_catalog
+from emo_model.data.clip_rows import CLIP_ROWS_STEP
+from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
+from emo_model.data.manifests import EVAL, TRAIN_STAGE1, TRAIN_STAGE2, build_manifest
+from emo_model.data.quality import QUALITY_SCORES
+from emo_model.data.shards import Step, StepReport, run_step
+from emo_model.data.splits import build_speed_buckets, build_splits
+from emo_model.data.store import DataRoot
+from emo_model.data.sync import SYNC_SCORES
+
+SHARD_STEPS: tuple[Step, ...] = (
+    fetch.STEP,
+    probe.STEP,
+    faces.STEP,
+    clips.STEP,
+    HEAD_POSE,
+    HEAD_SPEED,
+    CLIP_AUDIO,
+    AUDIO_FEATURES,
+    SYNC_SCORES,
+    QUALITY_SCORES,
+    CLIP_ROWS_STEP,
+)
+
+DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
+    "identity_splits": build_splits,
+    "speed_buckets": build_speed_buckets,
+    "train_manifest_stage1": lambda root: build_manifest(root, TRAIN_STAGE1),
+    "train_manifest_stage2": lambda root: build_manifest(root, TRAIN_STAGE2),
+    "eval_manifest": lambda root: build_manifest(root, EVAL),
+    "clip_catalog": build_catalog,
+    "dataset_card": write_card,
+}
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What `prepare` did: a report a shard step, and one a dataset step by its name."""
+
+    shards: list[str]
+    steps: list[StepReport]
+    dataset: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def clips(self) -> int:
+        """Clips in the data root."""
+        return sum(report.rows["clip_rows"] for report in self.steps if report.step == CLIP_ROWS_STEP.name)
+
+    @property
+    def rejects(self) -> dict[str, int]:
+        """Reason -> count, of all shard steps."""
+        return dict(sum((Counter(report.rejects) for report in self.steps), Counter()))
+
+
+def prepare(
+    root: DataRoot, *, workers: int = 1, progress: Callable[[str], None] = lambda line: None
+) -> PrepareReport:
+    """Bring everything up to date: register new sources, every step of every shard, then the data set.
+
+    What is up to date is kept, so a second call, or one after a kill, only does what is left. `progress` gets a line
+    whenever a video is done. UserError naming the command where weights are missing, before anything long starts.
+    """
+    require_weights()
+    shards = list(sources.register(root.create()).shards)
+    steps = []
+    for shard in shards:
+        for step in SHARD_STEPS:
+            report = run_step(step, root, shard, workers=workers, progress=progress)
+            steps.append(report)
+            progress(f"{step.name} {shard}: {_counts(report)} in {report.seconds:.1f} s")
+    dataset = {}
+    for name, build in DATASET_STEPS.items():
+        dataset[name] = build(root)
+        progress(f"{name}: done")
+    return PrepareReport(shards, steps, dataset)
+
+
+def require_weights() -> None:
+    """UserError naming the command where a network that a step cannot do without is missing."""
+    weights.path("face_landmarker")
+    if not weights.have("wav2vec2_base"):
+        weights.path("whisper_tiny_encoder")
+
+
+def _counts(report: StepReport) -> str:
+    rows = ", ".join(f"{count} {table}" for table, count in report.rows.items())
+    rejects = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+    return f"{rows}; {report.kept} kept" + (f"; left out: {rejects}" if rejects else "")
