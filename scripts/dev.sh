@@ -8,6 +8,7 @@ mkdir -p "$EMO_DATA/mlartifacts"
 echo "Dagster  http://127.0.0.1:$DAGSTER_PORT"
 echo "MLflow   http://127.0.0.1:$MLFLOW_PORT   (ready after some seconds; Ctrl-C stops both)"
 
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false  # else seven job workers of 220 MB each stand by for nothing
 mlflow server --host 127.0.0.1 --port "$MLFLOW_PORT" --workers 1 \
     --backend-store-uri "sqlite:///$EMO_DATA/mlflow.db" \
     --artifacts-destination "$EMO_DATA/mlartifacts" </dev/null &
