@@ -4,7 +4,16 @@ Reading order: extractors (names), video and faces (what a metric sees), frechet
 expression, sync, motion (the metrics), scores, protocol, evaluate (the pass over all clips), table, report.
 """
 
-from .evaluate import CONTROLS, COPY, GROUND_TRUTH, HALVES, VideoPair, compute, evaluate_methods
+from .evaluate import (
+    CONTROLS,
+    COPY,
+    GROUND_TRUTH,
+    HALVES,
+    VideoPair,
+    compute,
+    evaluate_methods,
+    shortest_seconds,
+)
 from .extractors import ALL, FAMILIES
 from .protocol import Protocol
 from .report import write_report
@@ -13,5 +22,5 @@ from .table import write_table
 
 __all__ = [
     "ALL", "CONTROLS", "COPY", "FAMILIES", "GROUND_TRUTH", "HALVES", "EvaluationRow", "Protocol", "VideoPair",
-    "compute", "evaluate_methods", "to_table", "write_report", "write_table",
+    "compute", "evaluate_methods", "shortest_seconds", "to_table", "write_report", "write_table",
 ]  # fmt: skip

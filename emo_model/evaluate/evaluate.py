@@ -16,6 +16,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 
+from emo_model.data import media
 from emo_model.errors import UserError
 
 from .extractors import ALL, Extractor, Family, family_of, metric_name
@@ -77,6 +78,21 @@ def compute(
 ) -> list[EvaluationRow]:
     """One metric for one method, `ours`, with its controls. UserError for an unknown metric."""
     return evaluate_methods({"ours": list(pairs)}, protocol, root=root, metrics=(metric,))
+
+
+def shortest_seconds(pairs: Sequence[VideoPair], *, root: Any, fps: float = 30.0) -> float:
+    """The longest `seconds` of a protocol under which every one of these videos is long enough.
+
+    A method that stops before the real clip does would get dashes instead of numbers. UserError if one is broken.
+    """
+    frames = []
+    for path in {_folder(root) / path for pair in pairs for path in (pair.real, pair.generated)}:
+        try:
+            last = (known := media.probe(path)).duration_s - 1 / known.fps
+        except (media.MediaError, OSError) as error:
+            raise UserError(f"{path} cannot be evaluated: {error}; run: emo generate") from error
+        frames.append(int(last * fps + 1e-3) + 1)
+    return min(frames) / fps
 
 
 def evaluate_methods(

@@ -21,6 +21,7 @@ from emo_model.evaluate import (
     compute,
     evaluate,
     evaluate_methods,
+    shortest_seconds,
     write_report,
     write_table,
 )  # fmt: skip
@@ -125,6 +126,17 @@ def test_a_method_without_a_whole_video_gets_a_dash_that_names_the_clip(
     assert rows["bad"].value is None and rows["bad"].reason.startswith("clip c1: ")
     assert {"missing": "no video", "short": "12 of 30", "broken": "broken.mp4"}[defect] in rows["bad"].reason
     assert rows["good"].value is not None
+
+
+@pytest.mark.usefixtures("colour")
+def test_the_shortest_video_sets_the_seconds_with_which_nobody_gets_a_dash(
+    pairs: list[VideoPair], moving: Callable[..., Path]
+) -> None:
+    pairs[1] = VideoPair("c1", "ann", pairs[1].real, moving("short", seconds=0.7))
+    seconds = shortest_seconds(pairs, root="")
+    assert seconds == pytest.approx(21 / 30)
+    assert run(pairs, seconds=seconds)["ours"].n == 63
+    assert run(pairs, seconds=seconds + 1 / 30)["ours"].reason == "clip c1: 21 of 22 frames"
 
 
 @pytest.mark.usefixtures("colour")

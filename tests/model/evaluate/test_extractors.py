@@ -12,8 +12,8 @@ from emo_model.evaluate.extractors import choose, family_of, metric_name
 ROW = {
     "run_id": "r", "method": "ours", "dataset": "demo", "metric": "fvd", "value": 1.0,
     "ci_low": None, "ci_high": None,
-    "n": 4, "n_total": 4, "floor": None, "extractor": "i3d-kinetics-400", "protocol_hash": "0", "reason": None,
-    "created_at": "2026-01-01T00:00:00+00:00",
+    "n": 4, "n_total": 4, "floor": None, "extractor": "i3d-kinetics-400", "protocol_hash": "0",
+    "reason": None, "created_at": "2026-01-01T00:00:00+00:00",
 }  # fmt: skip
 
 
