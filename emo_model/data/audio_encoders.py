@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.ctranslate2_file import read_arrays
+from emo_model.errors import UserError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +36,8 @@ OVERLAP_S = 4  # windows of longer sound share this much; each gives the half it
 class Encoder:
     """A loaded encoder. `features` is the one way in, for the data and for generation alike."""
 
-    name: str  # stored in every row, and compared with the checkpoint's
+    name: str  # stored in every row
+    weights: str  # in the registry; what a checkpoint's configuration names as its audio_encoder
     layers: int
     width: int
     sha256: str  # of the weights
@@ -87,19 +89,28 @@ def at_positions(features: NDArray[np.float32], positions: NDArray[np.float64]) 
     return features[low] * (1 - share) + features[high] * share
 
 
+def default_encoder() -> str:
+    """Registry name of the encoder in use: wav2vec 2.0 if its weights are there, else Whisper tiny.en."""
+    return "wav2vec2_base" if weights.have("wav2vec2_base") else "whisper_tiny_encoder"
+
+
 def encoder_identity() -> tuple[str, str]:
-    """(name, sha256 of the weights) of the encoder `load_encoder` gives, without loading it."""
-    if weights.have("wav2vec2_base"):
-        return "wav2vec2-base", _folder_sha256()
-    return "whisper-tiny.en", weights.REGISTRY["whisper_tiny_encoder"].sha256 or ""
+    """(registry name, sha256 of the weights) of the encoder in use, without loading it."""
+    name = default_encoder()
+    return name, _folder_sha256() if name == "wav2vec2_base" else weights.REGISTRY[name].sha256 or ""
 
 
 @cache
-def load_encoder() -> Encoder:
-    """wav2vec 2.0 if its weights are there, else Whisper tiny.en. UserError naming the command if neither is."""
-    if weights.have("wav2vec2_base"):
-        return _wav2vec2()
-    return _whisper()
+def load_encoder(name: str | None = None) -> Encoder:
+    """An encoder by its registry name, as a checkpoint's `audio_encoder`; by default the one in use.
+
+    UserError naming the command where its weights are missing, or where no encoder is called so.
+    """
+    loaders = {"wav2vec2_base": _wav2vec2, "whisper_tiny_encoder": _whisper}
+    name = name or default_encoder()
+    if name not in loaders:
+        raise UserError(f"no audio encoder {name!r}: wanted one of {', '.join(loaders)}; run: emo weights list")
+    return loaders[name]()
 
 
 # ---- wav2vec 2.0 ----
@@ -134,7 +145,7 @@ def _wav2vec2() -> Encoder:
 
     config = model.config
     return Encoder(
-        "wav2vec2-base", config.num_hidden_layers, config.hidden_size, _folder_sha256(), encode_window
+        "wav2vec2-base", "wav2vec2_base", config.num_hidden_layers, config.hidden_size, _folder_sha256(), encode_window
     )
 
 
@@ -207,8 +218,9 @@ def _whisper() -> Encoder:
         hidden = torch.cat(states).transpose(0, 1).numpy()  # (1500, 4, 384), 50 Hz
         return at_positions(hidden, frame_positions(num_frames, rate=50))
 
-    _, sha256 = encoder_identity()
-    return Encoder("whisper-tiny.en", WHISPER["encoder_layers"], WHISPER["d_model"], sha256, encode_window)
+    entry = weights.REGISTRY["whisper_tiny_encoder"]
+    sizes = WHISPER["encoder_layers"], WHISPER["d_model"]
+    return Encoder("whisper-tiny.en", entry.name, *sizes, entry.sha256 or "", encode_window)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from typing import Any
 from emo_model import weights
 from emo_model.data import clips, faces, fetch, probe, sources
 from emo_model.data.audio import AUDIO_FEATURES, CLIP_AUDIO
+from emo_model.data.audio_encoders import default_encoder
 from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
@@ -95,8 +96,7 @@ def prepare(
 def require_weights() -> None:
     """UserError naming the command where a network that a step cannot do without is missing."""
     weights.path("face_landmarker")
-    if not weights.have("wav2vec2_base"):
-        weights.path("whisper_tiny_encoder")
+    weights.path(default_encoder())
 
 
 def _counts(report: StepReport) -> str:
