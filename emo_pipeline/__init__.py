@@ -1,0 +1,1 @@
+"""When and where the work runs: Dagster around `emo_model`, which knows nothing of it."""

@@ -1,0 +1,192 @@
+"""Group dataset: from clips to who is in training, what a stage may use, and the catalog.
+
+Here: shells around emo_model.data.splits, manifests, catalog, card, and the fan-in over all shards. These assets have no
+partitions: each reads whatever the shards hold when it runs, and clip_catalog says which shards are missing.
+"""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from emo_pipeline import look
+from emo_pipeline.assets.shards import OWNER
+from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS
+from emo_pipeline.failures import one_line
+from emo_pipeline.partitions import SHARDS
+from emo_pipeline.resources import Data
+
+if TYPE_CHECKING:
+    from emo_model.data.manifests import ManifestReport
+
+# eager() and on_cron() wait for ever on one failed shard; this form does not (a test holds it).
+NIGHTLY = (
+    dg.AutomationCondition.cron_tick_passed("0 2 * * *").since_last_handled() & ~dg.AutomationCondition.in_progress()
+).with_label("nightly_even_if_shards_failed")
+
+
+class Thresholds(dg.Config):
+    """What a clip's scores must reach to be taken; empty: not asked. An unknown score is never held against a clip."""
+
+    min_face_px: float | None = Field(default=None, description="Smallest face height, source pixels.")
+    min_blur: float | None = Field(default=None, description="Variance of the Laplacian in the face box.")
+    max_camera_motion: float | None = Field(default=None, description="Background flow, crop pixels a frame.")
+    min_sync_confidence: float | None = Field(default=None, description="SyncNet's LSE-C.")
+    max_av_offset: float | None = Field(default=None, description="Frames at 25 fps, either way.")
+
+
+class EvalConfig(Thresholds):
+    """And the test set's name."""
+
+    protocol: str = Field(default="held-out people", description="Name of the test set: HDTF, web clips, demo, ...")
+
+
+@dg.asset(
+    deps=["clip_rows"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
+    check_specs=[NO_IDENTITY_IN_TWO_SPLITS.spec("identity_splits")],
+)  # fmt: skip
+@one_line
+def identity_splits(data: Data) -> dg.MaterializeResult:
+    """Who is in training and who in test: 90/10 by hours, no person in both (section 4.2)."""
+    from emo_model.data.splits import build_splits
+
+    report = build_splits(data.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={
+            "hours": {name: round(value, 4) for name, value in report.hours.items()},
+            "people": report.people,
+            "people not named by their collection": report.unknown_people,
+            "path": dg.MetadataValue.path(str(data.root.single("splits"))),
+        },
+        check_results=[NO_IDENTITY_IN_TWO_SPLITS.result("identity_splits", data.root)],
+    )
+
+
+@dg.asset(deps=["identity_splits", "head_speed"], group_name="dataset", kinds={"json"}, owners=[OWNER], code_version="1")
+@one_line
+def speed_buckets(data: Data) -> dg.MaterializeResult:
+    """Centres and radii of the head-speed buckets, degrees a frame at 30 fps, from training people's frames."""
+    from emo_model.data.splits import build_speed_buckets
+
+    report = build_speed_buckets(data.root)
+    pairs = zip(report.buckets.centres, report.buckets.radii, strict=True)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={
+            "buckets": dg.MetadataValue.table([dg.TableRecord({"centre": c, "radius": r}) for c, r in pairs]),
+            "source": report.source,
+            "training frames": report.frames,
+        },
+    )
+
+
+@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@one_line
+def train_manifest_stage1(config: Thresholds, data: Data) -> dg.MaterializeResult:
+    """Clips of training people for the image stage; silent ones (VFHQ) too."""
+    return _manifest(data, "train_stage1", config.model_dump())
+
+
+@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@one_line
+def train_manifest_stage2(config: Thresholds, data: Data) -> dg.MaterializeResult:
+    """Clips of training people for the video and speed stages: with sound, at least 16 frames."""
+    return _manifest(data, "train_stage2", config.model_dump())
+
+
+@dg.asset(
+    deps=["identity_splits", "train_manifest_stage1"],
+    group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
+    check_specs=[MANIFESTS_SHARE_NOBODY.spec("eval_manifest")],
+)  # fmt: skip
+@one_line
+def eval_manifest(config: EvalConfig, data: Data) -> dg.MaterializeResult:
+    """Clips of test people to generate and measure on: with sound, at least 16 frames."""
+    result = _manifest(data, "eval", config.model_dump())
+    guard = MANIFESTS_SHARE_NOBODY.result("eval_manifest", data.root, ("train_stage1", "eval"))
+    return dg.MaterializeResult(data_version=result.data_version, metadata=result.metadata, check_results=[guard])
+
+
+def _manifest(data: Data, name: str, asked: dict[str, Any]) -> dg.MaterializeResult:
+    from emo_model.data.manifests import POLICIES, build_manifest
+
+    policy = POLICIES[name].model_copy(update={key: value for key, value in asked.items() if value is not None})
+    report = build_manifest(data.root, policy)
+    return dg.MaterializeResult(data_version=_version(report), metadata=_seen(report, policy.model_dump()))
+
+
+def _version(report: "ManifestReport") -> dg.DataVersion:
+    """Of the manifest itself: held-out clips serve validation and change no training."""
+    return dg.DataVersion(report.data_version)
+
+
+def _seen(report: "ManifestReport", policy: dict[str, Any]) -> dict[str, Any]:
+    held_out = {"held-out clips": report.held_out.clips} if report.held_out else {}
+    return {
+        "dagster/row_count": report.clips,
+        "hours": round(report.hours, 4),
+        "people": report.people,
+        "rejects by reason": look.rejects(report.rejects),
+        "policy": policy,
+        "path": dg.MetadataValue.path(str(report.path)),
+        **held_out,
+    }
+
+
+@dg.asset(
+    deps=["clip_rows", "train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "speed_buckets"],
+    group_name="dataset", kinds={"duckdb"}, owners=[OWNER], code_version="1",
+    pool="catalog_writer", automation_condition=NIGHTLY,
+    check_specs=[dg.AssetCheckSpec("every_shard_is_there", asset="clip_catalog", description="no registered shard failed or is missing")],
+)  # fmt: skip
+@one_line
+def clip_catalog(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
+    """catalog.duckdb: every table, a comment on every column. Built aside and swapped in; readers never block."""
+    from emo_model.data.catalog import build_catalog, query
+
+    report = build_catalog(data.root)
+    missing = missing_shards(context.instance)
+    _, reasons = query(data.root, "SELECT reason FROM rejected")
+    _, hours = query(data.root, "SELECT split, round(sum(num_frames) / 30 / 3600, 4) FROM clips GROUP BY 1 ORDER BY 1")
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={
+            "rows": report.rows,
+            "hours by split": {str(split): value for split, value in hours},
+            "rejects by reason": look.rejects(Counter(reason for (reason,) in reasons)),
+            "missing or failed shards": missing,
+            "seconds": round(report.seconds, 2),
+            "path": dg.MetadataValue.path(str(report.path)),
+            "open it": f'emo query "SHOW TABLES"   or   duckdb -readonly {report.path}',
+        },
+        check_results=[
+            dg.AssetCheckResult(
+                check_name="every_shard_is_there", passed=not missing, severity=dg.AssetCheckSeverity.WARN,
+                metadata={"missing": missing},
+            )
+        ],
+    )  # fmt: skip
+
+
+def missing_shards(instance: dg.DagsterInstance) -> list[str]:
+    """Registered shards whose clip_rows were never made, or whose last attempt failed."""
+    registered = instance.get_dynamic_partitions(SHARDS.name)
+    made = instance.get_materialized_partitions(dg.AssetKey("clip_rows"))
+    states = instance.get_status_by_partition(dg.AssetKey("clip_rows"), registered, SHARDS) or {}
+    failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}
+    return sorted(key for key in registered if key not in made or key in failed)
+
+
+@dg.asset(deps=["clip_catalog"], group_name="dataset", kinds={"markdown"}, owners=[OWNER], code_version="1")
+@one_line
+def dataset_card(data: Data) -> dg.MaterializeResult:
+    """What is in the data root, for people who did not prepare it: hours, licences, rejects, head speeds, limits."""
+    from emo_model.data.card import write_card
+
+    report = write_card(data.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={"card": dg.MetadataValue.md(report.text), "path": dg.MetadataValue.path(str(report.path))},
+    )

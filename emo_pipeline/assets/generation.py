@@ -1,0 +1,199 @@
+"""Group evaluation, first half: videos from the newest model for every test clip, and for the two ablations.
+
+    7_generated/RUN/{generation.json, METHOD/CLIP.mp4}
+
+Here: which clips, with which model. How a video is made: emo_model.generate.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from emo_model.errors import UserError
+from emo_pipeline import look
+from emo_pipeline.assets.shards import OWNER
+from emo_pipeline.assets.training import checkpoint_of, checkpoint_sha256
+from emo_pipeline.failures import one_line
+from emo_pipeline.lineage import find_latest, lineage
+from emo_pipeline.resources import Data
+
+if TYPE_CHECKING:
+    from emo_model.data.store import DataRoot
+    from emo_model.evaluate import Protocol, VideoPair
+
+OURS, CHAMPION = "ours", "champion"
+
+
+class GenerationConfig(dg.Config):
+    """How test videos are made. The clips and their length are part of the protocol: numbers compare under equal ones."""
+
+    clips: int | None = Field(default=None, description="At most this many test clips; empty: all of eval_manifest.")
+    seconds: float = Field(default=10.0, description="Seconds of each clip, from its start.")
+    steps: int = Field(default=40, description="Denoising steps (DDIM, section 4.1).")
+    guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
+    seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
+    speed: str = Field(default="median", description="Head speed, degrees a frame at 30 fps; median (of the buckets) or none.")
+    with_champion: bool = Field(default=True, description="Generate with the champion too, to compare under one protocol.")
+
+
+@dg.asset(
+    deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER], code_version="1",
+)  # fmt: skip
+@one_line
+def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
+    """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound."""
+    from emo_model.data.store import text_sha256, write_json
+
+    root, folder = data.root, data.root.folder("7_generated") / lineage(context)
+    clips = test_clips(root, config.clips)
+    protocol = _freeze(clips, config)
+    models = {OURS: checkpoint_of(context, root, "speed")}
+    if config.with_champion and (rival := _other_champion(root, models[OURS])):
+        models[CHAMPION] = rival
+    for method, model in models.items():
+        make_videos(context, root, model, folder / method, config)
+    record = {
+        "protocol": dataclasses.asdict(protocol),
+        "clips": clips,
+        "models": {
+            method: {"checkpoint": root.relative(path), "sha256": checkpoint_sha256(path)} for method, path in models.items()
+        },
+        "config": config.model_dump(),
+    }
+    write_json(folder / "generation.json", record)
+    first = folder / OURS / f"{clips[0]['clip_id']}.mp4"
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(text_sha256(protocol.hash, record["models"], record["config"])),
+        metadata={
+            "generation": root.relative(folder),
+            "videos": len(clips) * len(models),
+            "protocol": protocol.hash,
+            "path": dg.MetadataValue.path(str(first)),
+            "frames": look.strip(look.frames_of(first), "first generated video"),
+            "real frames": look.strip(look.frames_of(root.path / clips[0]["path"]), "the same clip, real"),
+        },
+    )
+
+
+def test_clips(root: "DataRoot", at_most: int | None = None) -> list[dict[str, Any]]:
+    """Rows of eval_manifest. UserError where there are none."""
+    import pyarrow.parquet as pq
+
+    from emo_model.data.manifests import manifest_path
+
+    path = manifest_path(root, "eval")
+    if not path.exists() or not (rows := pq.ParquetFile(path).read(columns=list(_WANTED)).to_pylist()):
+        raise UserError(f"no clip to evaluate on: {path.name} is empty or missing; see why with: emo why")
+    return rows[:at_most]
+
+
+_WANTED = ("clip_id", "identity_id", "path", "sound_path", "protocol")
+
+
+def make_videos(
+    context: dg.AssetExecutionContext, root: "DataRoot", model: Path, folder: Path, config: GenerationConfig, **given: Any
+) -> None:
+    """folder/CLIP.mp4 for each test clip; finished ones are kept. `given` replaces speed or face_region."""
+    from emo_model.data.manifests import manifest_path
+    from emo_model.generate import Settings, generate_manifest
+
+    options = {"steps": config.steps, "guidance": config.guidance, "seed": config.seed, "speed": _speed(config.speed)}
+    generate_manifest(
+        model,
+        manifest_path(root, "eval"),
+        root,
+        folder,
+        settings=Settings(**{**options, **given}),
+        max_seconds=config.seconds,
+        limit=config.clips,
+        progress=lambda line: context.log.info(f"{folder.name} {line}"),
+    )
+
+
+def _speed(text: str) -> float | str | None:
+    if text in ("median", "none"):
+        return None if text == "none" else text
+    try:
+        return float(text)
+    except ValueError:
+        raise UserError(f"speed: wanted median, none or degrees a frame, got {text!r}; mend it in the launchpad") from None
+
+
+def _other_champion(root: "DataRoot", newest: Path) -> Path | None:
+    pointer = root.folder("6_checkpoints") / "champion.json"
+    record = json.loads(pointer.read_text()) if pointer.exists() else None
+    path = root.path / record["checkpoint"] if record else None
+    return path if path and path.exists() and path != newest else None
+
+
+def _freeze(clips: list[dict[str, Any]], config: GenerationConfig) -> "Protocol":
+    from emo_model.evaluate import Protocol
+
+    dataset = next((clip["protocol"] for clip in clips if clip.get("protocol")), "held-out people")
+    return Protocol.freeze(dataset, [clip["clip_id"] for clip in clips], seconds=config.seconds)
+
+
+# ---- what the metrics read ----
+
+
+@dataclasses.dataclass(frozen=True)
+class Generation:
+    """One generation.json, read back: what is measured, under which protocol."""
+
+    folder: Path
+    protocol: "Protocol"
+    methods: "Mapping[str, list[VideoPair]]"
+    models: Mapping[str, Mapping[str, str]]
+
+    @property
+    def name(self) -> str:
+        """The run that generated it."""
+        return self.folder.name
+
+
+def latest_generation(context: dg.AssetExecutionContext, root: "DataRoot") -> Generation:
+    """Of this run, else the last one; with every folder methods/NAME that holds CLIP_ID.mp4 files as a method."""
+    folder = find_latest(
+        context, root, "generated_videos", "generation", root.folder("7_generated"),
+        lambda found: found if (found / "generation.json").exists() else None,
+    )  # fmt: skip
+    record = json.loads((folder / "generation.json").read_text())
+    folders = {method: folder / method for method in record["models"]} | method_folders(root)
+    methods = {method: pairs(record["clips"], where) for method, where in folders.items()}
+    return Generation(folder, read_protocol(record["protocol"]), methods, record["models"])
+
+
+def method_folders(root: "DataRoot") -> dict[str, Path]:
+    """methods/NAME with videos in it: other people's results on our test clips."""
+    folders = sorted((root.path / "methods").glob("*/"))
+    return {folder.name: folder for folder in folders if any(folder.glob("*.mp4"))}
+
+
+def pairs(clips: list[dict[str, Any]], folder: Path) -> "list[VideoPair]":
+    """Each test clip beside its generated video in `folder`."""
+    from emo_model.evaluate import VideoPair
+
+    return [
+        VideoPair(
+            clip_id=clip["clip_id"],
+            identity=clip["identity_id"],
+            real=Path(clip["path"]),
+            generated=folder / f"{clip['clip_id']}.mp4",
+            sound=Path(clip["sound_path"]),
+        )
+        for clip in clips
+    ]
+
+
+def read_protocol(values: Mapping[str, Any]) -> "Protocol":
+    """A protocol from its JSON."""
+    from emo_model.evaluate import Protocol
+    from emo_model.evaluate.protocol import PinnedExtractor
+
+    pins = tuple(PinnedExtractor(**pin) for pin in values["extractors"])
+    return Protocol(**{**values, "clips": tuple(values["clips"]), "extractors": pins})

@@ -1,0 +1,65 @@
+"""Group ingest: which sources there are, their bytes, what each file is (0_raw).
+
+Here: source_registry and the first two shard steps. What a source is and where it lies: emo_model.data.sources.
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from emo_pipeline import look
+from emo_pipeline.assets.shards import OWNER, shard_assets
+from emo_pipeline.failures import one_line
+from emo_pipeline.partitions import SHARDS
+from emo_pipeline.resources import Data
+
+
+class Folder(dg.Config):
+    """A folder of videos, read where it lies."""
+
+    path: str
+    name: str | None = Field(default=None, description="Collection name; empty: the folder's own.")
+    licence: str = Field(default="unknown", description="Licence of its videos, kept with every clip.")
+    identity: str = Field(default="none", description="How a file names its person: none, hdtf or folder.")
+
+
+class RegistryConfig(dg.Config):
+    """Folders to add beside what lies in 0_raw; known ones need not be named again."""
+
+    folders: list[Folder] = Field(default=[], description="Folders of videos to register; they are only ever read.")
+    crop_size: int | None = Field(default=None, description="Side of the stored crops, pixels; empty: keep (256).")
+
+
+@dg.asset(group_name="ingest", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@one_line
+def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, data: Data) -> dg.MaterializeResult:
+    """All sources, raw files and URLs, each with its shard (at most 200 sources or 2 GB). Rows are only ever added;
+    new shards become partitions here. Files dropped into 0_raw and lists 0_raw/NAME.urls.txt are found by themselves."""
+    from emo_model.data import sources
+    from emo_model.data.records import SOURCES
+    from emo_model.data.store import rows_sha256
+    from emo_model.data.config import DataConfig
+
+    root = data.root
+    if config.crop_size is not None:
+        DataConfig.of(root).model_copy(update={"crop_size": config.crop_size}).save(root)
+    for folder in config.folders:
+        sources.add_folder(root, folder.path, folder.name, folder.licence, folder.identity)
+    report = sources.register(root)
+    context.instance.add_dynamic_partitions(SHARDS.name, list(report.shards))
+    rows = root.read_single(SOURCES)
+    skipped = [dg.TableRecord({"name": name, "why": why}) for name, why in report.skipped]
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(rows_sha256(rows)),
+        metadata={
+            "dagster/row_count": report.total,
+            "new": report.new,
+            "shards": len(report.shards),
+            "sources by collection": dict(report.by_collection),
+            "skipped": dg.MetadataValue.table(skipped, schema=dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("why")])),
+            "path": dg.MetadataValue.path(str(root.single(SOURCES))),
+        },
+    )
+
+
+raw_videos = shard_assets("raw_videos", "ingest", {"parquet"})
+video_probe = shard_assets("video_probe", "ingest", {"ffmpeg", "parquet"})

@@ -1,0 +1,297 @@
+"""Group training: base weights -> image -> video -> speed (section 3.3), each stage a process of its own.
+
+    6_checkpoints/base_weights.json
+    6_checkpoints/STAGE/RUN/{run.json, progress.jsonl, summary.json, train.log, checkpoints/step-*}
+
+RUN is the Dagster run's root id: a new run has a new folder, a re-execution goes on in the old one, and in the same
+MLflow run. What training is lives in emo_model.train.
+"""
+
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+from pydantic import Field
+
+from emo_model.errors import UserError
+from emo_pipeline import look
+from emo_pipeline.assets.shards import OWNER
+from emo_pipeline.checks import FROZEN_PARAMETERS_UNCHANGED, LOSS_FINITE
+from emo_pipeline.failures import one_line
+from emo_pipeline.launch import Rows, Trainer
+from emo_pipeline.lineage import find_latest, lineage
+from emo_pipeline.resources import Data
+from emo_pipeline.tracking import TrackedRun, Tracking
+
+if TYPE_CHECKING:
+    from emo_model.data.store import DataRoot
+    from emo_model.train.config import RunSpec
+
+CODE_VERSION = "1"
+CURVES = ("loss", "lr", "gradient_norm")
+GUARDS = (LOSS_FINITE, FROZEN_PARAMETERS_UNCHANGED)
+RETRY = dg.RetryPolicy(max_retries=1, delay=10)  # a crash goes on from the last checkpoint; an error of ours does not
+
+
+class BaseConfig(dg.Config):
+    """What training starts from; the three stages follow its preset and seed."""
+
+    preset: str = Field(default="TINY", description="TINY (2 CPU cores, minutes) or PAPER (SD 1.5 sizes).")
+    seed: int = Field(default=0, description="Of the initial weights and of every random draw in training.")
+
+
+class StageConfig(dg.Config):
+    """A stage's numbers. Empty: the preset's, emo_model/train/config.py."""
+
+    steps: int | None = Field(default=None, description="Optimizer steps.")
+    batch_size: int | None = Field(default=None, description="Samples a step.")
+    learning_rate: float | None = Field(default=None, description="AdamW's.")
+    threads: int | None = Field(default=None, description="CPU threads; the same number gives the same bits.")
+
+
+class ImageConfig(StageConfig):
+    """The first stage can also go on from the champion."""
+
+    continue_from: str = Field(default="base_weights", description="base_weights or champion.")
+    only_if_changed: bool = Field(default=False, description="Stop, green, where the manifests are those of the last training.")
+
+
+@dg.asset(group_name="training", kinds={"pytorch"}, owners=[OWNER], code_version=CODE_VERSION)
+@one_line
+def base_weights(context: dg.AssetExecutionContext, config: BaseConfig, data: Data) -> dg.MaterializeResult:
+    """What training starts from: TINY from random weights of a seed, PAPER from Stable Diffusion 1.5 (section 3.2)."""
+    from emo_model.config import preset
+    from emo_model.data.store import text_sha256, write_json
+
+    network, root = preset(config.preset).network, data.root
+    record = {"preset": config.preset, "seed": config.seed, "origin": _origin(config)}
+    path = root.folder("6_checkpoints") / "base_weights.json"
+    write_json(path, record)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(text_sha256(record, network.model_dump_json())),
+        metadata={**record, "path": dg.MetadataValue.path(str(path)), "network": network.model_dump(mode="json")},
+    )
+
+
+def _origin(config: BaseConfig) -> str:
+    from emo_model import weights
+    from emo_model.config import preset
+
+    if preset(config.preset).network.latent == "pixels":
+        return f"random initialisation, seed {config.seed}"
+    return f"sd15, {weights.path('sd15').name}"
+
+
+def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifest: str, also: tuple[str, ...], text: str) -> dg.AssetsDefinition:
+    """The asset of one stage. `start`: the asset its weights come from; `manifest`: of its clips."""
+    asset = f"{stage}_checkpoint"
+
+    @dg.asset(
+        name=asset,
+        deps=[start, manifest, *also],
+        group_name="training",
+        kinds={"pytorch", "mlflow"},
+        owners=[OWNER],
+        code_version=CODE_VERSION,
+        description=text,
+        check_specs=[check.spec(asset) for check in GUARDS],
+        retry_policy=RETRY,
+        pool="trainer",
+        op_tags={"dagster/priority": "10"},
+    )
+    @one_line
+    def checkpoint(
+        context: dg.AssetExecutionContext, config: config_type, data: Data, trainer: Trainer, tracking: Tracking
+    ) -> dg.MaterializeResult:
+        run_dir = data.root.folder("6_checkpoints") / stage / lineage(context)
+        spec = _spec(context, data.root, stage, manifest.removeprefix("train_manifest_"), config, run_dir)
+        run = tracking.run(asset, lineage(context), f"{stage} stage")
+        _train(context, asset, spec, trainer, run)
+        return _result(asset, data.root, run_dir, run)
+
+    return checkpoint
+
+
+def _spec(
+    context: dg.AssetExecutionContext, root: "DataRoot", stage: str, clips: str, config: StageConfig, run_dir: Path
+) -> "RunSpec":
+    """The run as a value, written to run.json. UserError where this run folder was begun with other numbers."""
+    from emo_model.data.manifests import manifest_path
+    from emo_model.data.store import write_text
+    from emo_model.train.config import RunSpec
+
+    start, preset, seed = _start(context, root, stage, config)
+    manifest, heldout = manifest_path(root, f"train_{clips}"), manifest_path(root, f"held_out_{clips}")
+    spec = RunSpec(
+        stage=stage,
+        preset=preset,
+        seed=seed,
+        start=start,
+        manifest=manifest,
+        heldout=heldout if _rows(heldout) else None,
+        root=root.path,
+        run_dir=run_dir,
+        speed_buckets=_buckets(root) if stage == "speed" else None,
+        provenance=_provenance(context, manifest),
+        **config.model_dump(exclude={"continue_from", "only_if_changed"}),
+    )
+    path = run_dir / "run.json"
+    if path.exists() and RunSpec.read(path).model_copy(update={"provenance": spec.provenance}) != spec:
+        raise UserError(f"{run_dir} was begun with other numbers; launch a new run instead of re-executing the old one")
+    write_text(path, spec.model_dump_json(indent=2))
+    return spec
+
+
+def _start(
+    context: dg.AssetExecutionContext, root: "DataRoot", stage: str, config: StageConfig
+) -> tuple[Path | None, str, int]:
+    """(checkpoint to start from, preset, seed). The preset is that of what the stage starts from."""
+    from emo_model.train.config import RunSpec
+    from emo_model.train.stages import STAGES
+
+    before = STAGES[stage].follows
+    if before is not None:
+        start = checkpoint_of(context, root, before)
+        spec = RunSpec.read(start.parent.parent / "run.json")
+        return start, spec.preset, spec.seed
+    base = root.folder("6_checkpoints") / "base_weights.json"
+    if not base.exists():
+        raise UserError(f"no {base.name} in {base.parent}; materialize base_weights first")
+    record = json.loads(base.read_text())
+    return _champion(root, config), record["preset"], record["seed"]
+
+
+def _champion(root: "DataRoot", config: StageConfig) -> Path | None:
+    wanted = getattr(config, "continue_from", "base_weights")
+    if wanted == "base_weights":
+        return None
+    if wanted != "champion":
+        raise UserError(f"continue_from: wanted base_weights or champion, got {wanted!r}; mend it in the launchpad")
+    pointer = root.folder("6_checkpoints") / "champion.json"
+    if not pointer.exists():
+        raise UserError("there is no champion yet; launch train_all with continue_from: base_weights")
+    return root.path / json.loads(pointer.read_text())["checkpoint"]
+
+
+def _provenance(context: dg.AssetExecutionContext, manifest: Path) -> dict[str, Any]:
+    import pyarrow.parquet as pq
+
+    from emo_model.data.store import rows_sha256
+
+    if not manifest.exists():
+        raise UserError(f"no {manifest.name}; materialize its manifest first (job build_dataset)")
+    return {
+        "manifest": manifest.stem,
+        "manifest_version": rows_sha256(pq.ParquetFile(manifest).read()),
+        "git_commit": _git_commit(),
+        "dagster_run": lineage(context),
+    }
+
+
+def _rows(manifest: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return pq.read_metadata(manifest).num_rows if manifest.exists() else 0
+
+
+def _buckets(root: "DataRoot") -> Mapping[str, Any]:
+    path = root.folder("5_manifest") / "speed_buckets.json"
+    if not path.exists():
+        raise UserError("no speed_buckets.json; materialize speed_buckets first (job build_dataset)")
+    return {key: value for key, value in json.loads(path.read_text()).items() if key in ("centres", "radii")}
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
+    return found.stdout.strip() or None
+
+
+def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", trainer: Trainer, run: TrackedRun) -> None:
+    """Run the trainer; its progress goes to MLflow's curve and to the asset's page while it runs."""
+    run.params(spec.model_dump(include={"stage", "preset", "steps", "batch_size", "learning_rate", "seed", "threads"}))
+    run.tags({"manifest_version": spec.provenance["manifest_version"], "git_commit": spec.provenance["git_commit"]})
+
+    def report(rows: Rows) -> None:
+        run.curve(rows, CURVES)
+        last = rows[-1]
+        context.log.info(f"step {last['step']}: loss {last['loss']:.4f}")
+        seen = {"step": last["step"], "loss": last["loss"], "learning rate": last["lr"], "MLflow": run.link}
+        context.log_event(dg.AssetObservation(asset_key=asset, metadata=seen))
+
+    try:
+        trainer.train(spec.run_dir / "run.json", report)
+    except BaseException as error:
+        run.finish("FAILED" if isinstance(error, dg.Failure) else "KILLED")
+        raise
+
+
+def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.MaterializeResult:
+    from emo_model.data.store import text_sha256
+
+    summary = json.loads((run_dir / "summary.json").read_text())
+    rows = [json.loads(line) for line in (run_dir / "progress.jsonl").read_text().splitlines()]
+    checkpoint = run_dir / summary["checkpoint"]
+    sha256 = checkpoint_sha256(checkpoint)
+    losses = {
+        f"loss {when} ({what})": summary[f"loss_{when}"][what] for what in summary["loss_start"] for when in ("start", "end")
+    }
+    run.tags({"checkpoint": checkpoint, "checkpoint_sha256": sha256})
+    run.numbers({name.replace("(", "").replace(")", "").replace(" ", "_"): value for name, value in losses.items()})
+    run.finish()
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(text_sha256(sorted(summary["parts_after"].items()))),
+        metadata={
+            "checkpoint": root.relative(checkpoint),
+            "path": dg.MetadataValue.path(str(checkpoint)),
+            "sha256": sha256,
+            "steps": summary["steps"],
+            "seconds": summary["seconds"],
+            "trained parts": ", ".join(summary["moved"]),
+            **losses,
+            "loss": look.loss_curve(rows, f"{asset}: loss by step"),
+            "MLflow": run.link,
+        },
+        check_results=[
+            LOSS_FINITE.result(asset, summary, rows),
+            FROZEN_PARAMETERS_UNCHANGED.result(asset, summary),
+        ],
+    )
+
+
+def checkpoint_sha256(folder: Path) -> str:
+    """Hash over names and bytes of a checkpoint's files, without what only serves to go on training."""
+    from emo_model.data.store import file_sha256, text_sha256
+
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).parts[0] != "training")
+    return text_sha256(*(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files))
+
+
+def checkpoint_of(context: dg.AssetExecutionContext, root: "DataRoot", stage: str) -> Path:
+    """A stage's checkpoint: of this run if it made one, else the last materialized one. UserError if there is none."""
+    return find_latest(
+        context, root, f"{stage}_checkpoint", "checkpoint", root.folder("6_checkpoints") / stage, _finished_checkpoint
+    )
+
+
+def _finished_checkpoint(run_dir: Path) -> Path | None:
+    summary = run_dir / "summary.json"
+    found = json.loads(summary.read_text()) if summary.exists() else {}
+    return run_dir / found["checkpoint"] if found.get("loss_end") else None
+
+
+image_checkpoint = _stage_asset(
+    "image", ImageConfig, "base_weights", "train_manifest_stage1", (),
+    "Stage 1, image: Backbone, ReferenceNet and Face Locator learn from pairs of single frames.",
+)  # fmt: skip
+video_checkpoint = _stage_asset(
+    "video", StageConfig, "image_checkpoint", "train_manifest_stage2", (),
+    "Stage 2, video: Temporal Modules and Audio Layers learn from 12 frames behind 4 motion frames, with sound.",
+)  # fmt: skip
+speed_checkpoint = _stage_asset(
+    "speed", StageConfig, "video_checkpoint", "train_manifest_stage2", ("speed_buckets",),
+    "Stage 3, speed: Temporal Modules and Speed Layers learn (degrees a frame at 30 fps); Audio Layers stay frozen.",
+)  # fmt: skip

@@ -1,0 +1,123 @@
+"""Start a training process, watch it, and see it end.
+
+Here: one process a training run, its progress, its death. Not here: what it trains (emo_model.train) or what is
+recorded about it (assets/training.py, tracking.py).
+
+The trainer is a process of its own: it leads its group, so that a cancelled run reaches its children too; it is told
+to stop (SIGTERM: finish the step, save) when we are cancelled or die, however we die; only then is it killed.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+Rows = list[dict[str, Any]]
+CONFIG_ERROR = 2  # the trainer's exit code for an error of the user's making: trying again would not help
+_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+class Trainer(dg.ConfigurableResource):
+    """Runs `python -m emo_model.train RUN.json` here and waits for it."""
+
+    grace_s: float = Field(default=120, description="Seconds from SIGTERM to SIGKILL: the time to save.")
+    observe_s: float = Field(default=10, description="Seconds between two looks at the progress that are reported.")
+
+    def train(self, run_file: Path, report: Callable[[Rows], None]) -> None:
+        """Train what the run file says; `report` hears the new lines of progress.jsonl. dg.Failure if it fails."""
+        self.run([sys.executable, "-m", "emo_model.train", str(run_file)], run_file.parent, report)
+
+    def run(self, command: list[str], run_dir: Path, report: Callable[[Rows], None]) -> None:
+        """Any command that writes `progress.jsonl` into run_dir; what it prints lands in `train.log` there."""
+        log = run_dir / "train.log"
+        progress = new_rows(run_dir / "progress.jsonl")
+        with log.open("a") as output, _process(command, output, self.grace_s) as process:
+            due = time.monotonic() + self.observe_s
+            while process.poll() is None:
+                time.sleep(0.2)
+                if time.monotonic() >= due:
+                    due += self.observe_s
+                    _tell(report, next(progress))
+        _tell(report, next(progress))
+        if process.returncode:
+            raise dg.Failure(
+                f"the trainer ended with {process.returncode}: {_last_line(log)}",
+                metadata={"log": dg.MetadataValue.path(str(log))},
+                allow_retries=process.returncode != CONFIG_ERROR,
+            )
+
+
+def new_rows(path: Path) -> Iterator[Rows]:
+    """Each `next` gives the rows whose step was not given before. A resumed trainer cuts the file back first."""
+    offset, last = 0, 0
+    while True:
+        rows: Rows = []
+        if path.exists():
+            if path.stat().st_size < offset:
+                offset = 0
+            with path.open("rb") as file:
+                file.seek(offset)
+                text = file.read()
+            whole = text[: text.rfind(b"\n") + 1]  # the last line may be half written
+            offset += len(whole)
+            rows = [row for row in map(json.loads, whole.splitlines()) if row["step"] > last]
+            last = max([last, *(row["step"] for row in rows)])
+        yield rows
+
+
+def _tell(report: Callable[[Rows], None], rows: Rows) -> None:
+    if rows:
+        report(rows)
+
+
+@contextmanager
+def _process(command: list[str], output: Any, grace_s: float) -> Iterator[subprocess.Popen]:
+    """The running command; on any exception of ours (a cancelled run raises one) it is stopped before we go on."""
+    parent = os.getpid()
+    process = subprocess.Popen(
+        command,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        preexec_fn=lambda: _stop_with_parent(parent),
+    )
+    try:
+        yield process
+    except BaseException:
+        _stop(process, grace_s)
+        raise
+
+
+def _stop_with_parent(parent: int) -> None:
+    """In the child, before it starts: have the kernel send SIGTERM when the parent is gone (Linux)."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it went before we asked
+            os._exit(128 + signal.SIGTERM)
+
+
+def _stop(process: subprocess.Popen, grace_s: float) -> None:
+    if process.poll() is not None:
+        return
+    os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "it printed nothing"

@@ -1,0 +1,51 @@
+"""When things run by themselves. All ship stopped: start them in the UI (Automation) or with `dagster schedule start`.
+
+Here: ticks and their reasons to skip. Not here: what a job does.
+"""
+
+import dagster as dg
+
+from emo_pipeline.jobs import retrain
+from emo_pipeline.versions import manifest_versions, shards_since_build, trained_versions
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+TRAINING_JOBS = ("retrain", "train_all")
+# The run builds the dataset first. If the manifests then hold what the last training read, it stops there, green.
+RETRAIN_CONFIG = {"ops": {"image_checkpoint": {"config": {"only_if_changed": True}}}}
+
+
+@dg.schedule(
+    job=retrain, cron_schedule="0 4 * * 1", execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.STOPPED
+)
+def weekly_retrain(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """Mondays 04:00 UTC: retrain, unless a training is under way or the training data are those of the last one."""
+    for job in TRAINING_JOBS:
+        if runs := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
+            return dg.SkipReason(f"{job} is under way (run {runs[0].run_id[:8]}); the next tick looks again")
+    if reason := nothing_new(context.instance):
+        return dg.SkipReason(reason)
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat(), run_config=RETRAIN_CONFIG)
+
+
+def nothing_new(instance: dg.DagsterInstance) -> str | None:
+    """Why training again would see the same data, as far as can be told without building the dataset; else None."""
+    now, last = manifest_versions(instance), trained_versions(instance)
+    if last is None or last != now or shards_since_build(instance):
+        return None
+    return f"the manifests are unchanged since the last training ({', '.join(str(v)[:12] for v in now.values())})"
+
+
+nightly_catalog = dg.AutomationConditionSensorDefinition(
+    "nightly_catalog",
+    target=dg.AssetSelection.assets("clip_catalog"),
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="02:00 UTC: the catalog over all shards that are there, whichever failed (clip_catalog's condition).",
+)
+
+SCHEDULES = [weekly_retrain]

@@ -1,0 +1,38 @@
+"""What Dagster remembers of data versions: what the manifests hold, what was trained on, whether shards came since.
+
+Here: look-ups in the event log. Not here: any decision about them (schedules, demo).
+"""
+
+import dagster as dg
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version"
+MANIFESTS = {"train_manifest_stage1": "image_checkpoint", "train_manifest_stage2": "speed_checkpoint"}  # -> who reads it
+
+
+def latest(instance: dg.DagsterInstance, asset: str) -> dg.EventLogEntry | None:
+    """The newest materialization of an asset, of any partition."""
+    return instance.get_latest_materialization_event(dg.AssetKey(asset))
+
+
+def _tags(entry: dg.EventLogEntry | None) -> dict[str, str]:
+    return dict(entry.asset_materialization.tags or {}) if entry and entry.asset_materialization else {}
+
+
+def manifest_versions(instance: dg.DagsterInstance) -> dict[str, str | None]:
+    """Data version of each training manifest as last built."""
+    return {name: _tags(latest(instance, name)).get(DATA_VERSION) for name in MANIFESTS}
+
+
+def trained_versions(instance: dg.DagsterInstance) -> dict[str, str | None] | None:
+    """Data versions of the manifests the last finished training read; None where no training finished."""
+    image, speed = latest(instance, "image_checkpoint"), latest(instance, "speed_checkpoint")
+    if image is None or speed is None or speed.timestamp < image.timestamp:
+        return None
+    return {name: _tags(latest(instance, reader)).get(f"{INPUT_VERSION}/{name}") for name, reader in MANIFESTS.items()}
+
+
+def shards_since_build(instance: dg.DagsterInstance) -> bool:
+    """Whether a shard's clip rows were made after the manifests were last built."""
+    rows, built = latest(instance, "clip_rows"), [latest(instance, name) for name in MANIFESTS]
+    return rows is not None and any(entry is None or rows.timestamp > entry.timestamp for entry in built)
