@@ -13,18 +13,18 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import takewhile
 from pathlib import Path
 
 import av
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import resample_poly
 
 from emo_model.data.store import atomic
 
 AUDIO_RATE = 16_000
 SAME_S = 1e-6  # timestamps closer than this are the same instant
-_JITTER_S = 2e-3  # sound chunks are joined where their timestamps differ by rounding only
+_JITTER_S = 2e-3  # a larger step between sound chunks is a gap, not rounding
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 Sound = NDArray[np.float32]  # (samples,) mono in [-1, 1]
@@ -218,6 +218,8 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
 
     Channels are averaged; where the file has no sound at that time there are zeros. ValueError without an audio stream.
     """
+    from scipy.signal import resample_poly  # 0.7 s of imports that only this function needs
+
     first = next(decode(path), None)
     zero = first.start_s if first else 0.0
     with open_media(path) as container:
@@ -229,27 +231,45 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
         native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
         if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
             container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
-        for position, samples in _sound(container, stream):
-            if position >= begin + len(native):
-                break
+        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream))
+        for position, samples in _joined(chunks, _JITTER_S * rate):
             _lay(native, samples, position - begin)
     common = math.gcd(AUDIO_RATE, rate)
     resampled = resample_poly(native, AUDIO_RATE // common, rate // common)  # zero phase: no delay to undo
     return resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
 
 
-def _sound(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[int, Sound]]:
+def _sound(
+    container: av.container.InputContainer, stream: av.AudioStream
+) -> Iterator[tuple[float, Sound]]:
     """(position in samples on the file's own clock, mono samples) of every decoded chunk."""
-    rate, expected = stream.rate, None
-    to_float = av.AudioResampler(format="fltp")
+    to_float, after = av.AudioResampler(format="fltp"), 0.0
     for frame in _decoded(container, stream):
-        stamped = expected if frame.time is None else round(frame.time * rate)
-        if expected is None or abs(stamped - expected) > _JITTER_S * rate:
-            expected = stamped or 0
+        position = after if frame.time is None else frame.time * stream.rate
         for chunk in to_float.resample(frame):
             samples = chunk.to_ndarray().mean(axis=0)
-            yield expected, samples
-            expected += len(samples)
+            yield position, samples
+            position += len(samples)
+        after = position
+
+
+def _joined(chunks: Iterable[tuple[float, Sound]], slack: float) -> Iterator[tuple[int, Sound]]:
+    """Runs of chunks that follow on one another but for rounding, placed by the middle of what timestamps say.
+
+    Matroska rounds to a millisecond, 44 samples; over a second of chunks the middle is right to a sample.
+    """
+    run: list[Sound] = []
+    starts: list[float] = []  # of the run, as each chunk's timestamp has it
+    length = 0
+    for position, samples in chunks:
+        if run and abs(position - length - starts[0]) > slack:
+            yield round((min(starts) + max(starts)) / 2), np.concatenate(run)
+            run, starts, length = [], [], 0
+        run.append(samples)
+        starts.append(position - length)
+        length += len(samples)
+    if run:
+        yield round((min(starts) + max(starts)) / 2), np.concatenate(run)
 
 
 def _lay(onto: Sound, samples: Sound, at: int) -> None:
