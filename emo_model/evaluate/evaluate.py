@@ -83,7 +83,7 @@ def compute(
 def shortest_seconds(pairs: Sequence[VideoPair], *, root: Any, fps: float = 30.0) -> float:
     """The longest `seconds` of a protocol under which every one of these videos is long enough.
 
-    A method that stops before the real clip does would get dashes instead of numbers. UserError if one is broken.
+    A method that stops before the real clip does gets dashes, not numbers. UserError on a broken file.
     """
     frames = []
     for path in {_folder(root) / path for pair in pairs for path in (pair.real, pair.generated)}:
