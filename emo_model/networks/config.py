@@ -36,7 +36,7 @@ class EMOConfig(BaseModel):
 
     # Latent space (section 3.1)
     image_size: int  # pixels a side
-    latent: Literal["pixels", "autoencoder_kl"]  # pixels: pixel_unshuffle, nothing learned
+    latent: Literal["patches", "autoencoder_kl"]  # patches: fixed cosine transform, nothing learned
     latent_channels: int
     latent_factor: int  # pixels to one latent cell, a side
     latent_scale: float  # brings latents to about unit variance, as SD's 0.18215
@@ -74,10 +74,8 @@ class EMOConfig(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> "EMOConfig":
-        if self.latent == "pixels" and self.latent_channels != 3 * self.latent_factor**2:
-            raise ValueError(
-                f"pixel_unshuffle by {self.latent_factor} makes {3 * self.latent_factor**2} channels"
-            )
+        if self.latent == "patches" and self.latent_channels > 3 * self.latent_factor**2:
+            raise ValueError(f"a patch has {3 * self.latent_factor**2} numbers, not {self.latent_channels}")
         if self.frames + self.motion_frames > self.temporal_positions:
             raise ValueError(
                 f"{self.motion_frames}+{self.frames} frames, but {self.temporal_positions} positions"
@@ -110,7 +108,7 @@ class EMOConfig(BaseModel):
 
 
 TINY_NETWORK = EMOConfig(
-    image_size=64, latent="pixels", latent_channels=48, latent_factor=4, latent_scale=2.0,
+    image_size=64, latent="patches", latent_channels=16, latent_factor=4, latent_scale=0.5,
     channels=(64, 96), attention=(True, False), layers_per_block=1, heads=4, norm_groups=8,
     audio_encoder="whisper_tiny_encoder", audio_layers=4, audio_width=384, audio_hidden=48, audio_tokens=4,
     audio_token_width=48, temporal_heads=4, speed_width=32, locator_channels=(8, 16, 16),

@@ -1,26 +1,56 @@
 """Between pixels and the space the Backbone works in (section 3.1)."""
 
-import torch.nn.functional as F
+import math
+
+import torch
 from diffusers import AutoencoderKL
+from einops import rearrange
 from torch import Tensor, nn
 
 from emo_model.networks.config import EMOConfig
 
 
-class PixelLatents(nn.Module):
-    """TINY: pixels folded into channels, nothing learned and nothing lost."""
+class PatchLatents(nn.Module):
+    """TINY's stand-in for the VAE: the low frequencies of each patch's cosine transform, nothing learned.
+
+    Predicting noise means handing every latent channel through the network: 48 channels of folded pixels did not fit
+    through layers 64 wide (emo_model/LOG.md), the 16 that a face needs do.
+    """
 
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()
-        self.factor, self.scale = config.latent_factor, config.latent_scale
+        self.side = config.latent_factor
+        basis, degree = _patch_basis(self.side, config.latent_channels)
+        # Natural images fall off with frequency; undone, every channel has about unit variance.
+        scale = config.latent_scale * (1.0 + degree) ** 1.5
+        self.register_buffer("encoder", basis * scale[:, None], persistent=False)  # (C, 3 k k)
+        self.register_buffer("decoder", (basis / scale[:, None]).T.contiguous(), persistent=False)  # (3 k k, C)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 3 k k, H/k, W/k)."""
-        return F.pixel_unshuffle(pixels, self.factor) * self.scale
+        """(B, 3, H, W) in [-1, 1] -> (B, C, H/k, W/k)."""
+        patches = rearrange(pixels, "b c (h i) (w j) -> b h w (c i j)", i=self.side, j=self.side)
+        return rearrange(patches @ self.encoder.T, "b h w c -> b c h w")
 
     def decode(self, latents: Tensor) -> Tensor:
-        """The way back, clipped to [-1, 1]."""
-        return F.pixel_shuffle(latents / self.scale, self.factor).clamp(-1, 1)
+        """The way back, without the high frequencies, clipped to [-1, 1]."""
+        patches = rearrange(latents, "b c h w -> b h w c") @ self.decoder.T
+        pixels = rearrange(patches, "b h w (c i j) -> b c (h i) (w j)", i=self.side, j=self.side)
+        return pixels.clamp(-1, 1)
+
+
+def _patch_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
+    """The `count` coarsest orthonormal patterns of a 3 x side x side patch, as (count, 3 side side) rows, and each one's
+    degree. Colour differences count as one degree finer than brightness: eyes and codecs agree on that."""
+    places = (torch.arange(side) + 0.5) / side
+    waves = torch.stack([torch.cos(math.pi * k * places) for k in range(side)])
+    waves = waves / waves.norm(dim=1, keepdim=True)
+    colours = torch.tensor([[1.0, 1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 2.0, -1.0]])
+    colours = colours / colours.norm(dim=1, keepdim=True)
+    patterns = torch.einsum("ac,ui,vj->auvcij", colours, waves, waves).reshape(3 * side * side, -1)
+    fine = torch.arange(side)[:, None] + torch.arange(side)
+    degree = torch.stack([fine, fine + 1, fine + 1]).flatten()
+    coarsest = torch.sort(degree, stable=True).indices[:count]
+    return patterns[coarsest], degree[coarsest].float()
 
 
 class AutoencoderLatents(nn.Module):
@@ -48,4 +78,4 @@ class AutoencoderLatents(nn.Module):
         return self.vae.decode(latents / self.scale).sample.clamp(-1, 1)
 
 
-LATENTS = {"pixels": PixelLatents, "autoencoder_kl": AutoencoderLatents}
+LATENTS = {"patches": PatchLatents, "autoencoder_kl": AutoencoderLatents}

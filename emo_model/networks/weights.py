@@ -1,13 +1,15 @@
 """How every parameter starts: from Stable Diffusion and AnimateDiff where there is a source, else as no change."""
 
+import re
+
 import torch
 from diffusers import AutoencoderKL, MotionAdapter, UNet2DConditionModel
 from torch import nn
 
 from emo_model.networks.unet import key, transformer_blocks
 
-TEXT = (".attn2.", ".norm2.")  # of the stock UNet, not of ours
-OURS = (".attn2.norm.", ".attn2.attention.")  # of ours, not of the stock UNet
+# Of a stock transformer block, what reads text: ours has a ReferenceAttention there (resnets have a norm2 too).
+TEXT = re.compile(r"transformer_blocks\.\d+\.(attn2|norm2)\.")
 
 
 @torch.no_grad()
@@ -40,10 +42,10 @@ def from_stable_diffusion(
 ) -> None:
     """Both UNets (and the VAE) from Stable Diffusion (section 3.2). ValueError where any tensor has no place."""
     source = {
-        name: tensor for name, tensor in unet.state_dict().items() if not any(text in name for text in TEXT)
+        name: tensor for name, tensor in unet.state_dict().items() if not TEXT.search(name)
     }
     missing, left = emo.backbone.unet.load_state_dict(source, strict=False)
-    _refuse("Backbone", [name for name in missing if not any(ours in name for ours in OURS)], left)
+    _refuse("Backbone", [name for name in missing if not TEXT.search(name)], left)
     missing, left = emo.reference_net.unet.load_state_dict(source, strict=False)
     _refuse(
         "ReferenceNet",

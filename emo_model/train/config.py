@@ -35,7 +35,7 @@ class TrainConfig(Frozen):
         0.05  # share of clips without reference, without audio, without speed, and without all three
     )
     first_clip: float = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
-    noise: Literal["sd15", "modern"] = "sd15"
+    noise: Literal["sd15", "velocity", "velocity0", "modern"] = "sd15"
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     gradient_checkpointing: bool = False
     highest_loss: float = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
