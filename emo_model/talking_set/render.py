@@ -1,0 +1,188 @@
+"""Render the talking set: identities x speeds -> mp4 with sound, its ground truth beside it as parquet.
+
+DEST/IDENTITY/rendered_IDENTITY_0.mp4
+DEST/IDENTITY/rendered_IDENTITY_0.truth.parquet    frame, t_s, quaternion, speed_deg, mouth, box
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from emo_model import weights
+from emo_model.data import media
+from emo_model.data.store import write_parquet
+from emo_model.errors import UserError
+from emo_model.talking_set import mesh as canonical
+from emo_model.talking_set import motion
+from emo_model.talking_set.head import Head, Picture, fit, reshaped
+
+RATE = 16000
+# name, which portrait, mirrored, face width, jaw length, colour (multiplied into RGB): no two share all
+IDENTITIES: tuple[tuple[str, int, bool, float, float, tuple[float, float, float]], ...] = (
+    ("ada", 0, False, 1.0, 1.0, (1.0, 1.0, 1.0)),
+    ("ben", 1, False, 1.0, 1.0, (1.0, 1.0, 1.0)),
+    ("cleo", 0, True, 0.94, 1.06, (0.82, 0.86, 1.0)),
+    ("dan", 1, True, 1.05, 0.96, (1.0, 0.86, 0.72)),
+)
+SPEEDS = (0.35, 0.8, 1.4, 2.0)  # mean head speeds, degrees a frame at 30 fps
+
+
+@dataclass(frozen=True)
+class RenderedVideo:
+    """One rendered video and where its truth lies. `speed` is the mean of the truth, degrees a frame at 30 fps."""
+
+    path: Path
+    truth: Path
+    identity: str
+    speed: float
+
+
+def render_set(
+    dest: Path,
+    *,
+    portraits: Sequence[Path | Picture],
+    voices: Sequence[Path],
+    identities: int = 4,
+    videos: int = 2,
+    seconds: float = 5.0,
+    size: int = 256,
+    fps: Sequence[int] = (30, 25),
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[RenderedVideo]:
+    """Render `videos` videos of each identity; one that lies there already is left alone.
+
+    Speeds are dealt round from SPEEDS, frame rates from `fps`, voices one after the other. Equal arguments give equal
+    pictures. UserError where a portrait shows no face or a voice is too short.
+    """
+    faces = [_face(portrait) for portrait in portraits]
+    sounds = [_voice(voice) for voice in voices]
+    rendered, heads = [], {}
+    for number in range(identities * videos):
+        name = IDENTITIES[number // videos][0]
+        path = dest / name / f"rendered_{name}_{number % videos}.mp4"
+        job = _Job(
+            path, name, SPEEDS[number % len(SPEEDS)], fps[number % len(fps)], number + 100 * seed, seconds
+        )
+        if not (path.exists() and job.truth.exists()):
+            heads[name] = heads.get(name) or _head(number // videos, faces, size)
+            _render(job, heads[name], _cut(sounds[number % len(sounds)], number, seconds))
+        progress(f"rendered {path.name}")
+        rendered.append(RenderedVideo(path, job.truth, name, job.measured()))
+    return rendered
+
+
+@dataclass(frozen=True)
+class _Job:
+    path: Path
+    identity: str
+    speed: float
+    fps: int
+    seed: int
+    seconds: float
+
+    @property
+    def truth(self) -> Path:
+        return self.path.with_suffix(".truth.parquet")
+
+    def motion(self) -> tuple[NDArray[np.float64], Rotation]:
+        """Frame times and head rotations."""
+        times = np.arange(round(self.seconds * self.fps)) / self.fps
+        return times, motion.path(times, self.speed, np.random.default_rng(self.seed))
+
+    def measured(self) -> float:
+        """Mean speed of the path actually taken."""
+        return motion.mean_speed(self.motion()[1], self.fps)
+
+
+def _render(job: _Job, head: Head, voice: NDArray[np.float32]) -> None:
+    times, turns = job.motion()
+    opening = motion.mouth(voice, RATE, times)
+
+    def pictures() -> Iterator[Picture]:
+        for turn, mouth in zip(turns, opening, strict=True):
+            yield head.render(turn, float(mouth))
+
+    _write_truth(job, head, times, turns, opening)
+    media.write_video(job.path, pictures(), job.fps, (head.size, head.size), voice)
+
+
+def _write_truth(job: _Job, head: Head, times, turns: Rotation, opening) -> None:
+    wxyz = turns.as_quat(scalar_first=True)
+    boxes = [head.box(turn, float(mouth)) for turn, mouth in zip(turns, opening, strict=True)]
+    columns = {
+        "frame": pa.array(np.arange(len(times)), pa.int32()),
+        "t_s": times,
+        "quaternion": pa.array(wxyz.tolist(), pa.list_(pa.float64())),  # w x y z; straight ahead is 1 0 0 0
+        "speed_deg": motion.speeds(turns, job.fps),  # degrees a frame at 30 fps
+        "mouth": opening,  # 0 closed, 1 open
+        "box": pa.array([box.tolist() for box in boxes], pa.list_(pa.float64())),  # x0 y0 x1 y1 pixels
+    }
+    write_parquet(job.truth, pa.table(columns))
+
+
+def _head(identity: int, faces: list[tuple[Picture, NDArray[np.float64]]], size: int) -> Head:
+    _, portrait, mirrored, width, jaw, colour = IDENTITIES[identity]
+    picture, landmarks = faces[portrait % len(faces)]
+    if mirrored:
+        picture, landmarks = _face(np.ascontiguousarray(picture[:, ::-1]))
+    mesh = reshaped(canonical.read(weights.path("face_mesh")), width, jaw)
+    tinted = np.clip(picture * np.array(colour), 0, 255).astype(np.uint8)
+    return fit(mesh, tinted, landmarks, size)
+
+
+def _face(portrait: Path | Picture) -> tuple[Picture, NDArray[np.float64]]:
+    """(picture, 468 landmarks in pixels)."""
+    import mediapipe
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    picture = portrait if isinstance(portrait, np.ndarray) else _first_picture(portrait)
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(weights.path("face_landmarker")))
+    )
+    with vision.FaceLandmarker.create_from_options(options) as landmarker:
+        image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
+        found = landmarker.detect(image).face_landmarks
+    if not found:
+        raise UserError(
+            f"no face in the portrait {portrait}; give render_set one that shows a face from the front"
+        )
+    height, width = picture.shape[:2]
+    return picture, np.array([(p.x * width, p.y * height) for p in found[0][:468]])
+
+
+def _first_picture(path: Path) -> Picture:
+    """A picture file, or the first frame of a video."""
+    if path.suffix.lower() in {".png", ".jpg", ".jpeg"}:
+        return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+    return next(iter(media.frames(path)))[1]
+
+
+def _voice(path: Path) -> NDArray[np.float32]:
+    import av
+
+    with av.open(str(path)) as container:
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
+        chunks = [
+            out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)
+        ]
+    return np.concatenate(chunks)
+
+
+def _cut(voice: NDArray[np.float32], number: int, seconds: float) -> NDArray[np.float32]:
+    """The number-th stretch of a voice, wrapping round; loudness brought to one level."""
+    length = round(seconds * RATE)
+    if len(voice) < length:
+        raise UserError(
+            f"a voice of {seconds} s is wanted, this one has {len(voice) / RATE:.1f} s; take a longer one"
+        )
+    start = (number * length) % (len(voice) - length + 1)
+    cut = voice[start : start + length]
+    loud = np.sqrt(np.mean(cut**2)) + 1e-6
+    return np.clip(cut * (0.1 / loud), -1, 1).astype(np.float32)
