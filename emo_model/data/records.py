@@ -230,7 +230,9 @@ _FACE_SHAPE = (
     Column("blendshapes", _vector(52, pa.float16()), "the landmarker's 52 blendshapes", null=_NO_FACE),
 )
 
-POSE = _shard_table("pose", "3_motion", "one frame of a clip: 6-DoF head pose", (*_POSE, SHARD, *_FACE_SHAPE), ("clip_id", "frame"))
+POSE = _shard_table(
+    "pose", "3_motion", "one frame of a clip: 6-DoF head pose", (*_POSE, SHARD, *_FACE_SHAPE), ("clip_id", "frame")
+)
 
 _UNKNOWN = "unknown: the face is lost"
 FRAMES = _shard_table(
@@ -340,7 +342,9 @@ _CLIP_COLUMNS = (
     Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
     Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
 )
-CLIP_ROWS = _shard_table("clip_rows", "5_manifest", "one continuous shot of 3-12 s at 30 fps, one person", _CLIP_COLUMNS, ("clip_id",))
+CLIP_ROWS = _shard_table(
+    "clip_rows", "5_manifest", "one continuous shot of 3-12 s at 30 fps, one person", _CLIP_COLUMNS, ("clip_id",)
+)
 
 REJECTED = _shard_table(
     "rejected",
@@ -397,7 +401,9 @@ MANIFEST = Table(
         Column("size", INT, "width and height of the mp4", "pixels"),
         Column("union_box", _vector(4), "union of the clip's face boxes (the paper's M)", "crop pixels"),
         Column("sound_path", STRING, "16 kHz mono wav, relative to the data root", null="no sound"),
-        Column("audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"),
+        Column(
+            "audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"
+        ),
         Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
         Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
         Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),

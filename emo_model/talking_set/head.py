@@ -5,6 +5,7 @@ field of view, as MediaPipe assumes. Around it, rings of points carry the turn o
 fade to the still background. Each output pixel asks its triangle where in the portrait it came from.
 """
 
+import itertools
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -56,7 +57,7 @@ class Head:
 
     @cached_property
     def _jaw(self) -> Points:
-        """(V, 3) cm each vertex moves down as the mouth opens fully: lower lip and chin, less at the mouth's corners."""
+        """(V, 3) cm each vertex moves down as the mouth opens fully: lower lip and chin, less at its corners."""
         v = self.mesh.vertices
         upper, lower = v[list(UPPER_INNER_LIP)], v[list(LOWER_INNER_LIP)]
         line = (upper[:, 1].mean() + lower[:, 1].mean()) / 2
@@ -81,15 +82,13 @@ class Head:
         points, share = [], []
         for scale, behind, moves in RINGS:
             ring = centre + (outline - centre) * (scale, scale, 1) - (0, 0, behind)
-            ring[:, :2] *= ((DISTANCE_CM - ring[:, 2]) / (DISTANCE_CM - outline[:, 2]))[
-                :, None
-            ]  # keep the 2D ring
+            ring[:, :2] *= ((DISTANCE_CM - ring[:, 2]) / (DISTANCE_CM - outline[:, 2]))[:, None]  # keep the 2D ring
             down = np.clip((centre[1] - ring[:, 1]) / 12, 0, 1)  # the neck turns less than the hair
             points.append(ring)
             share.append(moves * (1 - 0.35 * down))
         n, triangles = len(OVAL), []
         starts = [list(OVAL), *[list(range(468 + k * n, 468 + (k + 1) * n)) for k in range(len(RINGS) + 1)]]
-        for inner, outer in zip(starts, starts[1:], strict=False):
+        for inner, outer in itertools.pairwise(starts):
             for i in range(n):
                 j = (i + 1) % n
                 triangles += [(inner[i], inner[j], outer[i]), (inner[j], outer[j], outer[i])]
@@ -156,9 +155,7 @@ def fit(mesh: Mesh, picture: Picture, landmarks: Points, size: int) -> Head:
     empty = Head(mesh, np.zeros((size, size, 3), np.uint8), np.zeros((len(mesh.vertices), 2)), size)
     rest = empty.project(empty.posed(Rotation.identity(), 0.0))
     move, _ = cv2.estimateAffinePartial2D(landmarks, rest, method=cv2.LMEDS)
-    portrait = cv2.warpAffine(
-        picture, move, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
-    )
+    portrait = cv2.warpAffine(picture, move, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     seen = landmarks @ move[:, :2].T + move[:, 2]
     return replace(empty, portrait=portrait, seen=seen)
 

@@ -67,9 +67,7 @@ def render_set(
     for number in range(identities * videos):
         name = IDENTITIES[number // videos][0]
         path = dest / name / f"rendered_{name}_{number % videos}.mp4"
-        job = _Job(
-            path, name, SPEEDS[number % len(SPEEDS)], fps[number % len(fps)], number + 100 * seed, seconds
-        )
+        job = _Job(path, name, SPEEDS[number % len(SPEEDS)], fps[number % len(fps)], number + 100 * seed, seconds)
         if not (path.exists() and job.truth.exists()):
             heads[name] = heads.get(name) or _head(number // videos, faces, size)
             _render(job, heads[name], _cut(sounds[number % len(sounds)], number, seconds))
@@ -150,9 +148,7 @@ def _face(portrait: Path | Picture) -> tuple[Picture, NDArray[np.float64]]:
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
         found = landmarker.detect(image).face_landmarks
     if not found:
-        raise UserError(
-            f"no face in the portrait {portrait}; give render_set one that shows a face from the front"
-        )
+        raise UserError(f"no face in the portrait {portrait}; give render_set one that shows a face from the front")
     height, width = picture.shape[:2]
     return picture, np.array([(p.x * width, p.y * height) for p in found[0][:468]])
 
@@ -169,9 +165,7 @@ def _voice(path: Path) -> NDArray[np.float32]:
 
     with av.open(str(path)) as container:
         resampler = av.AudioResampler(format="flt", layout="mono", rate=RATE)
-        chunks = [
-            out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)
-        ]
+        chunks = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
     return np.concatenate(chunks)
 
 
@@ -179,9 +173,7 @@ def _cut(voice: NDArray[np.float32], number: int, seconds: float) -> NDArray[np.
     """The number-th stretch of a voice, wrapping round; loudness brought to one level."""
     length = round(seconds * RATE)
     if len(voice) < length:
-        raise UserError(
-            f"a voice of {seconds} s is wanted, this one has {len(voice) / RATE:.1f} s; take a longer one"
-        )
+        raise UserError(f"a voice of {seconds} s is wanted, this one has {len(voice) / RATE:.1f} s; take a longer one")
     start = (number * length) % (len(voice) - length + 1)
     cut = voice[start : start + length]
     loud = np.sqrt(np.mean(cut**2)) + 1e-6
