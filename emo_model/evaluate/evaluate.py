@@ -119,7 +119,7 @@ def evaluate_methods(
     for done, clip in enumerate(protocol.clips):
         identities.append(_observe_clip(by_clip[clip], running, seen, protocol, _folder(root)))
         report({"clip": clip, "done": done + 1, "of": len(protocol.clips)})
-    stamp = {
+    stamp: dict[str, Any] = {
         "run_id": run_id or uuid.uuid4().hex,
         "dataset": protocol.dataset,
         "protocol_hash": protocol.hash,
@@ -127,11 +127,11 @@ def evaluate_methods(
     }
     rows: list[EvaluationRow] = []
     for family in families:
-        if family.name in running:
-            rows += _family_rows(
-                family, chosen[family.name], running[family.name], seen, identities, protocol, stamp
-            )
-        rows += _missing_rows(family, chosen[family.name], tuple(methods), stamp)
+        extractor = chosen[family.name]
+        if extractor is not None:
+            metric = running[family.name]
+            rows += _family_rows(family, extractor, metric, seen, identities, protocol, stamp)
+        rows += _missing_rows(family, extractor, tuple(methods), stamp)
     return rows
 
 
@@ -219,7 +219,7 @@ def _family_rows(
     seen: dict[str, _Seen],
     identities: list[str],
     protocol: Protocol,
-    stamp: dict[str, str],
+    stamp: dict[str, Any],
 ) -> list[EvaluationRow]:
     """Rows of one metric for the controls and the methods."""
     plan = _plan(family, seen)
@@ -247,13 +247,16 @@ def _family_rows(
 def _plan(family: Family, seen: dict[str, _Seen]) -> dict[str, _Sides | str]:
     """What each row of the table compares, (real, generated), or why it has no number."""
     real = seen[GROUND_TRUTH].by_family[family.name]
-    rows = {method: row.failed or (real, row.by_family[family.name]) for method, row in seen.items()}
+    plan: dict[str, _Sides | str]
     if family.is_distance:
         halves = [o.half(False) for o in real], [o.half(True) for o in real]
-        controls = {GROUND_TRUTH: "a distance to itself", HALVES: halves}
+        plan = {GROUND_TRUTH: "a distance to itself", HALVES: halves}
     else:
-        controls = {GROUND_TRUTH: (real, real), HALVES: "not a distance: compare with the ground truth"}
-    return controls | {method: sides for method, sides in rows.items() if method != GROUND_TRUTH}
+        plan = {GROUND_TRUTH: (real, real), HALVES: "not a distance: compare with the ground truth"}
+    for method, row in seen.items():
+        if method != GROUND_TRUTH:
+            plan[method] = row.failed or (real, row.by_family[family.name])
+    return plan
 
 
 def _score(
@@ -310,7 +313,7 @@ def _intervals(
 
 
 def _missing_rows(
-    family: Family, used: Extractor | None, methods: tuple[str, ...], stamp: dict[str, str]
+    family: Family, used: Extractor | None, methods: tuple[str, ...], stamp: dict[str, Any]
 ) -> list[EvaluationRow]:
     """Dashes under the reference's name where its network did not run: which weights, and the command."""
     reference = family.extractors[0]
@@ -318,7 +321,14 @@ def _missing_rows(
         return []
     outputs = family.outputs if used is None else family.outputs[:1]
     reason = reference.unavailable or "its weights came after the protocol was frozen: freeze a new one"
-    empty = {"value": None, "ci_low": None, "ci_high": None, "n": 0, "n_total": 0, "floor": None}
+    empty: dict[str, Any] = {
+        "value": None,
+        "ci_low": None,
+        "ci_high": None,
+        "n": 0,
+        "n_total": 0,
+        "floor": None,
+    }
     return [
         EvaluationRow(method=method, metric=output, extractor=reference.name, reason=reason, **empty, **stamp)
         for method in (*CONTROLS, *methods)

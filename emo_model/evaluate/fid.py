@@ -4,7 +4,7 @@ The reference is pytorch-fid's: Inception at 299, bilinear without antialiasing,
 stand-in is EfficientNet-lite0 at 224, bilinear with antialiasing, (x - 127) / 128, 1280-d.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -41,11 +41,11 @@ class FID:
         return {"fid": Score(frechet_score(real, generated, "frame"), *counted(generated))}
 
 
-def _inception() -> tuple[nn.Module, object]:
+def _inception() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     return load_inception(weights.path("inception")), prepare_inception
 
 
-def _lite0() -> tuple[nn.Module, object]:
+def _lite0() -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
     return load_efficientnet_lite0(weights.path("efficientnet_lite0")), prepare_lite0
 
 

@@ -137,4 +137,5 @@ def _lower_root(covariance: np.ndarray) -> np.ndarray:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
-        return np.linalg.qr((vectors * np.sqrt(np.clip(values, 0, None))).T, mode="r").T
+        root = vectors * np.sqrt(np.clip(values, 0, None))
+        return scipy.linalg.qr(root.T, mode="r", check_finite=False)[0].T

@@ -27,6 +27,16 @@ class Conv(nn.Module):
         return F.relu(self.bn(self.conv(x)))
 
 
+def row(inputs: int, outputs: int, length: int) -> Conv:
+    """1 x length."""
+    return Conv(inputs, outputs, (1, length), padding=(0, length // 2))
+
+
+def column(inputs: int, outputs: int, length: int) -> Conv:
+    """length x 1."""
+    return Conv(inputs, outputs, (length, 1), padding=(length // 2, 0))
+
+
 def average(x: Tensor) -> Tensor:
     return F.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
 
@@ -61,13 +71,12 @@ class B(nn.Module):
 class C(nn.Module):
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
-        row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
         self.branch1x1 = Conv(inputs, 192)
-        self.branch7x7_1, self.branch7x7_2 = Conv(inputs, width), Conv(width, width, **row)
-        self.branch7x7_3 = Conv(width, 192, **column)
-        self.branch7x7dbl_1, self.branch7x7dbl_2 = Conv(inputs, width), Conv(width, width, **column)
-        self.branch7x7dbl_3, self.branch7x7dbl_4 = Conv(width, width, **row), Conv(width, width, **column)
-        self.branch7x7dbl_5 = Conv(width, 192, **row)
+        self.branch7x7_1, self.branch7x7_2 = Conv(inputs, width), row(width, width, 7)
+        self.branch7x7_3 = column(width, 192, 7)
+        self.branch7x7dbl_1, self.branch7x7dbl_2 = Conv(inputs, width), column(width, width, 7)
+        self.branch7x7dbl_3, self.branch7x7dbl_4 = row(width, width, 7), column(width, width, 7)
+        self.branch7x7dbl_5 = row(width, 192, 7)
         self.branch_pool = Conv(inputs, 192)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,8 +90,8 @@ class D(nn.Module):
     def __init__(self, inputs: int) -> None:
         super().__init__()
         self.branch3x3_1, self.branch3x3_2 = Conv(inputs, 192), Conv(192, 320, 3, 2)
-        self.branch7x7x3_1, self.branch7x7x3_2 = Conv(inputs, 192), Conv(192, 192, (1, 7), padding=(0, 3))
-        self.branch7x7x3_3, self.branch7x7x3_4 = Conv(192, 192, (7, 1), padding=(3, 0)), Conv(192, 192, 3, 2)
+        self.branch7x7x3_1, self.branch7x7x3_2 = Conv(inputs, 192), row(192, 192, 7)
+        self.branch7x7x3_3, self.branch7x7x3_4 = column(192, 192, 7), Conv(192, 192, 3, 2)
 
     def forward(self, x: Tensor) -> Tensor:
         seven = self.branch7x7x3_4(self.branch7x7x3_3(self.branch7x7x3_2(self.branch7x7x3_1(x))))
@@ -92,13 +101,12 @@ class D(nn.Module):
 class E(nn.Module):
     def __init__(self, inputs: int, pool_by_maximum: bool) -> None:
         super().__init__()
-        row, column = {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}
         self.pool = (lambda x: F.max_pool2d(x, 3, 1, 1)) if pool_by_maximum else average
         self.branch1x1 = Conv(inputs, 320)
         self.branch3x3_1 = Conv(inputs, 384)
-        self.branch3x3_2a, self.branch3x3_2b = Conv(384, 384, **row), Conv(384, 384, **column)
+        self.branch3x3_2a, self.branch3x3_2b = row(384, 384, 3), column(384, 384, 3)
         self.branch3x3dbl_1, self.branch3x3dbl_2 = Conv(inputs, 448), Conv(448, 384, 3, padding=1)
-        self.branch3x3dbl_3a, self.branch3x3dbl_3b = Conv(384, 384, **row), Conv(384, 384, **column)
+        self.branch3x3dbl_3a, self.branch3x3dbl_3b = row(384, 384, 3), column(384, 384, 3)
         self.branch_pool = Conv(inputs, 192)
 
     def forward(self, x: Tensor) -> Tensor:

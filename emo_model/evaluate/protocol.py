@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emo_model.errors import UserError
 
@@ -43,7 +44,7 @@ class Protocol:
 
     @classmethod
     def freeze(
-        cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: object
+        cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: Any
     ) -> "Protocol":
         """The protocol with the best networks that can run here, pinned by hash. UserError for an unknown
         metric.

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -14,8 +14,18 @@ from emo_model.data import media
 from .faces import FaceTrack, track_faces
 
 SOUND_RATE = media.AUDIO_RATE
-T = TypeVar("T")
 _EARLY = 1e-3  # seconds a frame may be late and still count as on screen: containers round timestamps
+
+
+class View(Protocol):
+    """What reading needs to know of a protocol."""
+
+    @property
+    def fps(self) -> float: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
 
 
 class Unreadable(Exception):
@@ -46,7 +56,7 @@ class Video:
         """16 kHz mono int16, cut to the frames' length; None without a sound track."""
         return read_sound(self.sound_path, len(self.frames) / self.fps) if self.sound_path else None
 
-    def per_frame(self, work: Callable[[np.ndarray], T]) -> T:
+    def per_frame(self, work: Callable[[np.ndarray], Any]) -> Any:
         """work(frames), which must give something indexable by frame; a still frame is worked on once."""
         if not self.still:
             return work(self.frames)
@@ -73,25 +83,26 @@ def read_frames(path: Path, *, fps: float, size: int, seconds: float) -> np.ndar
 
     Unreadable on a file without usable frames.
     """
-    wanted, frames = round(seconds * fps), []
+    wanted = round(seconds * fps)
+    frames: list[np.ndarray] = []
     shown: media.SourceFrame | None = None
 
-    def show_until(end_s: float) -> None:
-        """Append the shown frame for every output time before `end_s`."""
+    def show(frame: media.SourceFrame, end_s: float) -> None:
+        """Append a frame for every output time before `end_s`."""
         picture = None
         while len(frames) < wanted and len(frames) / fps < end_s - _EARLY:
-            picture = _resized(shown.decoded, size) if picture is None else picture
+            picture = _resized(frame.decoded, size) if picture is None else picture
             frames.append(picture)
 
     try:
         for frame in media.decode(path):
             if shown is not None:
-                show_until(frame.t_s)
+                show(shown, frame.t_s)
             shown = frame
             if len(frames) >= wanted:
                 break
         if shown is not None:
-            show_until(shown.t_s + 2 * _EARLY)  # its own length is unknown: it counts where it starts
+            show(shown, shown.t_s + 2 * _EARLY)  # its own length is unknown: it counts where it starts
     except (av.FFmpegError, OSError) as error:
         raise Unreadable(f"{path.name} could not be decoded: {error}") from error
     if not frames:
@@ -123,9 +134,7 @@ def read_sound(path: Path, seconds: float | None = None) -> np.ndarray | None:
     return np.clip(np.round(sound * 32768), -32768, 32767).astype(np.int16)
 
 
-def open_video(
-    path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: object
-) -> Video:
+def open_video(path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: View) -> Video:
     """The video under a protocol's fps, size and seconds; without a reference, its own first frame is it."""
     fps, size = protocol.fps, protocol.size
     frames = read_frames(path, fps=fps, size=size, seconds=protocol.seconds)
