@@ -110,7 +110,7 @@ def write_wav(path: Path, samples: NDArray[np.float32]) -> str:
 def read_wav(path: Path) -> NDArray[np.float32]:
     """(N,) samples in [-1, 1] of a wav that `write_wav` wrote."""
     with wave.open(str(path), "rb") as file:
-        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / 32768
+        return np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float32) / np.float32(32768)
 
 
 # ---- audio_features ----

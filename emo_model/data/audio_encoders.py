@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 
 RATE = 16_000  # hertz, both encoders
 FPS = 30
-WINDOW_S = (
-    12  # the longest clip: position in the window shows in the features, so none may be new to the network
-)
+WINDOW_S = 12  # the longest clip: position in the window shows in the features, so none may be new to the network
 OVERLAP_S = 4  # windows of longer sound share this much; each gives the half it has context for
 
 
@@ -50,9 +48,7 @@ class Encoder:
         end of the sound hear silence. Sound longer than WINDOW_S is read in overlapping windows.
         """
         if samples.ndim != 1:
-            raise ValueError(
-                f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first"
-            )
+            raise ValueError(f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first")
         needed = -(-num_frames * RATE // FPS)
         samples = np.pad(samples[:needed].astype(np.float32), (0, max(0, needed - len(samples))))
         out = np.empty((num_frames, self.layers, self.width), np.float16)
@@ -135,9 +131,7 @@ def _wav2vec2() -> Encoder:
     def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
         with _one_thread():
             samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
-            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[
-                0
-            ].T.numpy()  # (T, 512), 50 Hz
+            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[0].T.numpy()  # (T, 512), 50 Hz
             frames = at_positions(convolved, frame_positions(num_frames, conv_rate))
             hidden, _ = model.feature_projection(torch.from_numpy(frames)[None])
             states = model.encoder(hidden, output_hidden_states=True).hidden_states[1:]

@@ -75,9 +75,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
         file = root.folder("5_manifest") / f"{name}.parquet"
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
     connection.execute(_CLIPS)
-    _comment(
-        connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS
-    )
+    _comment(connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS)
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
 
@@ -87,9 +85,7 @@ def _files(root: DataRoot, table: Table) -> list[Path]:
     return root.parts(table) or [path for path in [root.single(table)] if path.exists()]
 
 
-def _table(
-    connection: duckdb.DuckDBPyConnection, root: DataRoot, name: str, table: Table, files: list[Path]
-) -> None:
+def _table(connection: duckdb.DuckDBPyConnection, root: DataRoot, name: str, table: Table, files: list[Path]) -> None:
     kind = "VIEW" if name in VIEWS else "TABLE"
     if not files:
         files = [_empty_part(root, table)]
@@ -110,9 +106,7 @@ def _empty_part(root: DataRoot, table: Table) -> Path:
     return path
 
 
-def _comment(
-    connection: duckdb.DuckDBPyConnection, kind: str, name: str, row: str, comments: dict[str, str]
-) -> None:
+def _comment(connection: duckdb.DuckDBPyConnection, kind: str, name: str, row: str, comments: dict[str, str]) -> None:
     connection.execute(f"COMMENT ON {kind} {name} IS {_quoted(row)}")
     for column in connection.execute(f"DESCRIBE {name}").fetchall():
         if column[0] in comments:
@@ -149,9 +143,7 @@ def connect(root: DataRoot) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def query(
-    root: DataRoot, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()
-) -> tuple[list[str], list[tuple]]:
+def query(root: DataRoot, sql: str, parameters: Iterable[Any] | dict[str, Any] = ()) -> tuple[list[str], list[tuple]]:
     """(column names, rows) of one SQL statement. UserError with DuckDB's own line where the SQL is wrong."""
     with connect(root) as connection:
         try:

@@ -45,15 +45,13 @@ class Policy(BaseModel):
     protocol: str | None = None
 
     def rules(self) -> list[tuple[str, str, str, float | None]]:
-        """(SQL that is true of a clip to leave out, reason, SQL of the score, threshold), the first that holds counts."""
+        """(SQL, true of a clip to leave out; reason; SQL of the score; threshold). The first that holds counts."""
         other = "held_out" if self.split == "train" else "train_only"
         rules: list[tuple[str, str, str, float | None]] = [(f"split <> '{self.split}'", other, "NULL", None)]
         if self.needs_sound:
             rules.append(("sound_cut_short", "audio_too_short", "NULL", None))
             rules.append(("NOT has_audio OR audio_path IS NULL", "no_audio", "NULL", None))
-        rules.append(
-            (f"num_frames < {self.min_frames}", "fewer_frames_than_window", "num_frames", self.min_frames)
-        )
+        rules.append((f"num_frames < {self.min_frames}", "fewer_frames_than_window", "num_frames", self.min_frames))
         for score, sign, threshold, reason in (
             ("min_face_px", "<", self.min_face_px, "low_quality"),
             ("blur", "<", self.min_blur, "low_quality"),
@@ -72,9 +70,7 @@ class Policy(BaseModel):
         return self.model_copy(update={"name": self.name.replace("train", "held_out"), "split": "test"})
 
 
-TRAIN_STAGE1 = Policy(
-    name="train_stage1", split="train", needs_sound=False, min_frames=2
-)  # a frame and a reference
+TRAIN_STAGE1 = Policy(name="train_stage1", split="train", needs_sound=False, min_frames=2)  # a frame and a reference
 TRAIN_STAGE2 = Policy(name="train_stage2", split="train", needs_sound=True, min_frames=WINDOW)
 EVAL = Policy(name="eval", split="test", needs_sound=True, min_frames=WINDOW, protocol="held-out people")
 POLICIES = {policy.name: policy for policy in (TRAIN_STAGE1, TRAIN_STAGE2, EVAL)}

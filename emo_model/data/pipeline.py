@@ -70,9 +70,7 @@ class PrepareReport:
         return dict(sum((Counter(report.rejects) for report in self.steps), Counter()))
 
 
-def prepare(
-    root: DataRoot, *, workers: int = 1, progress: Callable[[str], None] = lambda line: None
-) -> PrepareReport:
+def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None] = lambda line: None) -> PrepareReport:
     """Bring everything up to date: register new sources, every step of every shard, then the data set.
 
     What is up to date is kept, so a second call, or one after a kill, only does what is left. `progress` gets a line

@@ -44,9 +44,7 @@ def clips_of(root: DataRoot, shard: str, video_id: str) -> list[dict[str, Any]]:
     return rows_of(root, "proposals", shard, "video_id", [video_id]).to_pylist()
 
 
-def by_clip(
-    root: DataRoot, table: str, shard: str, clips: Iterable[dict[str, Any]]
-) -> dict[str, dict[str, Any]]:
+def by_clip(root: DataRoot, table: str, shard: str, clips: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """clip_id -> the clip's row of a table that has at most one for each."""
     rows = rows_of(root, table, shard, "clip_id", [clip["clip_id"] for clip in clips])
     return {row["clip_id"]: row for row in rows.to_pylist()}

@@ -69,8 +69,7 @@ def build_splits(root: DataRoot) -> SplitReport:
     splits = write_rows(root.single("splits"), SPLITS, rows)
     return SplitReport(
         hours={
-            name: sum(hours[row["identity_id"]] for row in rows if row["split"] == name)
-            for name in ("train", "test")
+            name: sum(hours[row["identity_id"]] for row in rows if row["split"] == name) for name in ("train", "test")
         },
         people={name: sum(row["split"] == name for row in rows) for name in ("train", "test")},
         unknown_people=sum(person.startswith("unknown:") for person in hours),

@@ -42,10 +42,12 @@ def _rows(root: DataRoot, sql: str, name: str, **more: str) -> list[dict[str, An
 
 
 def _video(root: DataRoot, video: dict[str, Any]) -> list[str]:
-    lines = [f"source {video['source_id']}: {video['uri']} ({video['source']}, licence {video['licence']}), {video['status']}"]
+    lines = [
+        f"source {video['source_id']}: {video['uri']} ({video['source']}, licence {video['licence']}), "
+        f"{video['status']}"
+    ]
     if video["status"] != "ok":
-        lines.append(f"  because: {video['reason']}: {REASONS[video['reason']]}")
-        return lines
+        return [*lines, *_rejects_of(root, video)]
     sound = f"sound at {video['audio_rate']} Hz" if video["has_audio"] else "no sound"
     picture = f"{video['width']}x{video['height']}, {video['fps']:.2f} fps, {video['duration_s']:.1f} s"
     lines.append(f"  video {video['video_id']}: {picture}, {sound}")
@@ -55,15 +57,17 @@ def _video(root: DataRoot, video: dict[str, Any]) -> list[str]:
 
 
 def _rejects_of(root: DataRoot, video: dict[str, Any]) -> list[str]:
-    if not video["video_id"]:
-        return []
-    return [_reject(row) for row in _rows(root, _OF_VIDEO, video["video_id"], source=video["source_id"])]
+    """Of a source that was refused, its own; of a good one, those of its shots and clips."""
+    source = video["source_id"]
+    if video["status"] != "ok":
+        return [_reject(row) for row in _rows(root, "SELECT * FROM rejected WHERE id = $name ORDER BY step", source)]
+    return [_reject(row) for row in _rows(root, _OF_VIDEO, video["video_id"], source=source)]
 
 
 def _clip(clip: dict[str, Any]) -> list[str]:
     speed = "unknown" if clip["mean_speed"] is None else f"{clip['mean_speed']:.2f} degrees a frame"
     return [
-        f"clip {clip['clip_id']}: {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['num_frames']} frames at 30 fps",
+        f"clip {clip['clip_id']}: {clip['start_s']:.2f} to {clip['end_s']:.2f} s, {clip['num_frames']} frames",
         f"  person {clip['identity_id']} ({clip['split']}), {'with' if clip['has_audio'] else 'without'} sound, "
         f"head speed {speed}",
         f"  {clip['path']}",

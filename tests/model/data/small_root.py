@@ -39,7 +39,9 @@ def small_root(path, clips: dict[str, tuple] = CLIPS) -> DataRoot:
             rows["clip_audio"].append(_sound(clip, video, frames))
     for name in ("videos", "crops", "clip_rows", "frames", "audio", "clip_audio"):
         write_rows(root.part(name, "s0000"), TABLES[name], [{**row, **STAMP} for row in rows[name]])
-    write_rows(root.part("rejected", "s0000", "probe"), TABLES["rejected"], [{**row, **STAMP} for row in rows["rejected"]])
+    write_rows(
+        root.part("rejected", "s0000", "probe"), TABLES["rejected"], [{**row, **STAMP} for row in rows["rejected"]]
+    )
     return root
 
 
@@ -58,7 +60,8 @@ def _reject(kind: str, name: str, step: str, reason: str) -> dict[str, Any]:
 
 def _crop(clip: str, video: str, frames: int) -> dict[str, Any]:
     return {
-        "clip_id": clip, "video_id": video, "path": f"1_clips/media/s0000/{clip}.mp4", "num_frames": frames, "size": 256,
+        "clip_id": clip, "video_id": video, "path": f"1_clips/media/s0000/{clip}.mp4",
+        "num_frames": frames, "size": 256,
         "sha256": f"sha of {clip}", "union_box": [64.0, 64.0, 192.0, 192.0], "phash": "0" * 16, "blur": 100.0,
     }  # fmt: skip
 

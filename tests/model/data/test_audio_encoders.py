@@ -1,6 +1,7 @@
 """Audio encoders: alignment in time, windows, the file reader; and, with weights, the real thing."""
 
 import struct
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from emo_model.errors import UserError
 def loudness(samples: np.ndarray, num_frames: int) -> np.ndarray:
     """A stand-in encoder of one layer and one number: the loudest sample during each frame."""
     edges = np.arange(num_frames + 1) * 16000 // 30
-    return np.array([[[np.abs(samples[a:b]).max()]] for a, b in zip(edges, edges[1:], strict=False)], np.float32)
+    return np.array([[[np.abs(samples[a:b]).max()]] for a, b in pairwise(edges)], np.float32)
 
 
 LOUDNESS = Encoder("loudness", "none", 1, 1, "", loudness)

@@ -3,9 +3,9 @@
 import pytest
 
 from emo_model.data.manifests import EVAL, POLICIES, TRAIN_STAGE1, TRAIN_STAGE2, build_manifest, manifest_path
+from emo_model.data.records import TABLES
 from emo_model.data.splits import build_splits
 from emo_model.data.store import write_rows
-from emo_model.data.records import TABLES
 
 from .small_root import CLIPS, STAMP, small_root
 
