@@ -35,7 +35,8 @@ class Film:
     shown: NDArray[np.int64]  # (F,) source frame of each clip frame
     boxes: Array  # (N, 4) face boxes of all source frames in source pixels, NaN where there is none
     sharpness: list[float] = field(default_factory=list)
-    middle: Picture | None = None
+    next_sample: int = 0
+    middle_hash: str = ""
 
     def pictures(self, source: Iterator[tuple[int, SourceFrame]]) -> Iterator[Picture]:
         """The clip's frames, (size, size, 3) RGB. `source` is left at the clip's last source frame."""
@@ -50,10 +51,11 @@ class Film:
 
     def _measure(self, number: int, picture: Picture) -> None:
         if number == len(self.shown) // 2:
-            self.middle = picture
+            self.middle_hash = phash(picture)
         box = self.to_crop(self.boxes[self.shown[number]])
-        if number % BLUR_EVERY == 0 and not np.isnan(box).any():
+        if number >= self.next_sample and not np.isnan(box).any():  # else the next frame with a face
             self.sharpness.append(blur(picture, box))
+            self.next_sample = number + BLUR_EVERY
 
     def to_crop(self, box: Array) -> Array:
         """A box (4,) in source pixels as crop pixels, cut off at the crop's edge."""
@@ -125,7 +127,7 @@ def _write(root: DataRoot, shard: str, film: Film, source: Iterator[tuple[int, S
         "size": film.size,
         "sha256": file_sha256(path),
         "union_box": film.to_crop(faces).astype(np.float32),
-        "phash": phash(film.middle),
+        "phash": film.middle_hash,
         "blur": float(np.median(film.sharpness)),
     }
 

@@ -5,17 +5,12 @@ keeps its numbers in `0_raw/data_config.json`; changing them re-runs the steps t
 """
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from emo_model.data.store import text_sha256, write_json
+from emo_model.data.store import DataRoot, text_sha256, write_json
 from emo_model.errors import UserError
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from emo_model.data.store import DataRoot
 
 
 class DataConfig(BaseModel):
@@ -23,23 +18,29 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    crop_size: int = Field(256, gt=0, multiple_of=2)  # pixels; section 4.1 trains at 512
-    crop_expansion: float = Field(1.8, ge=1)  # side of the crop over the longer side of the face boxes' union; ours
-    min_clip_s: float = Field(3.0, gt=0)  # EMO's third version: clips of 3 to 12 s
-    max_clip_s: float = Field(12.0, gt=0)
-    max_lost_frames: int = Field(5, ge=0)  # source frames; head_motion bridges as many
-    max_still_s: float = Field(0.25, gt=0)  # seconds one source frame may stay on screen
-    min_face_px: float = Field(40, ge=0)  # height of the landmarks' extent in the source; ours
-    min_face_inside: float = Field(0.85, ge=0, le=1)  # share of the face box inside the picture; ours
-    min_overlap: float = Field(0.3, ge=0, le=1)  # intersection over union of a face box with the one before; ours
-    second_face: float = Field(0.35, ge=0, le=1)  # a second face counts from this share of the first's height; ours
+    crop_size: int = Field(default=256, gt=0, multiple_of=2)  # pixels; section 4.1 trains at 512
+    crop_expansion: float = Field(
+        default=1.8, ge=1
+    )  # side of the crop over the longer side of the face boxes' union; ours
+    min_clip_s: float = Field(default=3.0, gt=0)  # EMO's third version: clips of 3 to 12 s
+    max_clip_s: float = Field(default=12.0, gt=0)
+    max_lost_frames: int = Field(default=5, ge=0)  # source frames; head_motion bridges as many
+    max_still_s: float = Field(default=0.25, gt=0)  # seconds one source frame may stay on screen
+    min_face_px: float = Field(default=40, ge=0)  # height of the landmarks' extent in the source; ours
+    min_face_inside: float = Field(default=0.85, ge=0, le=1)  # share of the face box inside the picture; ours
+    min_overlap: float = Field(
+        default=0.3, ge=0, le=1
+    )  # intersection over union of a face box with the one before; ours
+    second_face: float = Field(
+        default=0.35, ge=0, le=1
+    )  # a second face counts from this share of the first's height; ours
 
     def digest(self, *names: str) -> str:
         """Hash of the named numbers, for the inputs of a step that reads them."""
         return text_sha256(*(f"{name}={getattr(self, name)}" for name in names))
 
     @classmethod
-    def of(cls, root: "DataRoot") -> "DataConfig":
+    def of(cls, root: DataRoot) -> "DataConfig":
         """The numbers this data root was prepared with; TINY's where none were set. UserError if they are bad."""
         path = _path(root)
         if not path.exists():
@@ -49,12 +50,12 @@ class DataConfig(BaseModel):
         except (ValidationError, ValueError) as error:
             raise UserError(f"{path} does not hold numbers of data preparation: {error}; mend or delete it") from error
 
-    def save(self, root: "DataRoot") -> None:
+    def save(self, root: DataRoot) -> None:
         """Make these the data root's numbers."""
         write_json(_path(root), self.model_dump())
 
 
-def _path(root: "DataRoot") -> "Path":
+def _path(root: DataRoot) -> Path:
     return root.folder("0_raw") / "data_config.json"
 
 

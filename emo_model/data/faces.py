@@ -64,9 +64,7 @@ class Landmarker:
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
         seen = self._landmarker.detect_for_video(image, self._last_ms)
         height, width = picture.shape[:2]
-        faces = [
-            np.array([(point.x * width, point.y * height) for point in face]) for face in seen.face_landmarks
-        ]
+        faces = [np.array([(point.x * width, point.y * height) for point in face]) for face in seen.face_landmarks]
         boxes = [np.concatenate([face.min(axis=0), face.max(axis=0)]) for face in faces]
         order = sorted(range(len(boxes)), key=lambda face: boxes[face][1] - boxes[face][3])
         if not order:
@@ -113,8 +111,8 @@ def faces_of(rows: list[Row], size: tuple[int, int]) -> Faces:
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 1 / FPS
     nothing = np.full(4, np.nan)
     boxes = np.array([nothing if row["box"] is None else row["box"] for row in rows], float).reshape(-1, 4)
-    others = [nothing if row["second_box"] is None else row["second_box"] for row in rows]
-    others = np.array(others, float).reshape(-1, 4)
+    seconds = [nothing if row["second_box"] is None else row["second_box"] for row in rows]
+    others = np.array(seconds, float).reshape(-1, 4)
     ratio = (others[:, 3] - others[:, 1]) / (boxes[:, 3] - boxes[:, 1])
     return Faces(times, float(times[-1]) + interval, boxes, np.nan_to_num(ratio), size)
 

@@ -21,6 +21,11 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     known, sources = collections(root), registered(root)
     places = {source["source_id"]: local_path(root, source, known) for source in sources}
     states = {name: _state(path) for name, path in places.items()}
+    failed = {
+        row["source_id"]: row["input_sha256"]
+        for row in root.read("fetched", shard).to_pylist()
+        if row["reason"] == "download_failed"
+    }
     by_size: dict[int, list[str]] = {}
     work = []
     for source in sources:
@@ -30,7 +35,8 @@ def items(root: DataRoot, shard: str) -> list[Item]:
         by_size.setdefault(size, []).append(name)
         if source["shard"] == shard:
             url = source["uri"] if known[source["source"]].kind == "urls" else None
-            inputs = text_sha256(url or states[name], *((other, states[other]) for other in earlier))
+            again = failed.get(name, "")  # other inputs than the last time: a failed download is tried anew
+            inputs = text_sha256(url or states[name], again, *((other, states[other]) for other in earlier))
             twins = [(other, str(places[other])) for other in earlier]
             work.append(Item(name, inputs, {"path": str(places[name]), "url": url, "twins": twins}))
     return work
@@ -123,7 +129,8 @@ def _why(error: Exception) -> str:
     from yt_dlp.networking.exceptions import HTTPError
     from yt_dlp.utils import ExtractorError
 
-    cause = error.exc_info[1] if getattr(error, "exc_info", None) else None
+    raised = getattr(error, "exc_info", None)
+    cause = raised[1] if raised else None
     inner = getattr(cause, "cause", None) or cause
     if isinstance(inner, HTTPError):
         return "unavailable" if inner.status in (401, 403, 404, 410, 451) else "download_failed"

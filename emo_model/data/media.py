@@ -239,9 +239,7 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
     return resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
 
 
-def _sound(
-    container: av.container.InputContainer, stream: av.AudioStream
-) -> Iterator[tuple[float, Sound]]:
+def _sound(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[float, Sound]]:
     """(position in samples on the file's own clock, mono samples) of every decoded chunk."""
     to_float, after = av.AudioResampler(format="fltp"), 0.0
     for frame in _decoded(container, stream):
@@ -292,9 +290,12 @@ def write_video(
     it is, encoded as AAC.
     """
     count = 0
-    with atomic(path) as temporary, av.open(
-        str(temporary), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
-    ) as container:
+    with (
+        atomic(path) as temporary,
+        av.open(
+            str(temporary), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
+        ) as container,
+    ):
         video = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "veryfast"})
         video.width, video.height = size
         video.pix_fmt, video.gop_size, video.max_b_frames = "yuv420p", 15, 0
@@ -305,7 +306,7 @@ def write_video(
             container.mux(video.encode(frame))
             count += 1
         container.mux(video.encode(None))
-        if sound is not None:
+        if sound is not None and audio is not None:
             _mux_sound(container, sound, audio)
     return count
 

@@ -6,6 +6,7 @@ a face that jumps there splits the track instead (tracks.py).
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,5 +68,5 @@ def shots_between(cuts: list[int], times: NDArray[np.float64], end_s: float) -> 
     starts = [*times[edges[:-1]], end_s]
     return [
         Shot(number, begin, end, float(starts[number]), float(starts[number + 1]))
-        for number, (begin, end) in enumerate(zip(edges[:-1], edges[1:], strict=True))
+        for number, (begin, end) in enumerate(pairwise(edges))
     ]

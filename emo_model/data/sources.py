@@ -30,11 +30,11 @@ MEDIA = "media"  # folder in 0_raw where downloads lie
 UNKNOWN_LICENCE = "unknown"
 
 # What people keep beside videos. Everything else is taken, and refused with a reason if it is no video.
-NOT_VIDEO = frozenset(
-    ".txt .md .json .jsonl .csv .tsv .yaml .yml .xml .html .pdf .srt .vtt .parquet .npy .npz .mat .pkl .pt .safetensors"
-    " .png .jpg .jpeg .webp .gif .bmp .wav .mp3 .flac .m4a .aac .ogg .opus .zip .tar .gz .py .ipynb .lock .db"
-    " .part .tmp .crdownload .ytdl .download".split()
-)
+_TEXTS = ".txt .md .json .jsonl .csv .tsv .yaml .yml .xml .html .pdf .srt .vtt .py .ipynb .lock .db"
+_ARRAYS = ".parquet .npy .npz .mat .pkl .pt .safetensors .zip .tar .gz"
+_OTHER_MEDIA = ".png .jpg .jpeg .webp .gif .bmp .wav .mp3 .flac .m4a .aac .ogg .opus"
+_HALF_WRITTEN = ".part .tmp .crdownload .ytdl .download"
+NOT_VIDEO = frozenset(f"{_TEXTS} {_ARRAYS} {_OTHER_MEDIA} {_HALF_WRITTEN}".split())
 _SAME_PERSON = {"WhipJimClyburn": "JamesClyburn"}  # HDTF lists one video under both names
 
 
@@ -91,16 +91,15 @@ def add_folder(
         taken = known[name].path or "0_raw itself"
         raise UserError(f"collection {name!r} is already {taken}; run: emo prepare {folder} --name OTHER_NAME")
     known[name] = Collection(path=str(folder), licence=licence, identity=identity)
-    write_json(
-        root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()}
-    )
+    write_json(root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()})
     return register(root)
 
 
 def register(root: DataRoot) -> RegistryReport:
     """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone."""
     known = registered(root)
-    ids, rows, skipped = {row["source_id"] for row in known}, list(known), []
+    ids, rows = {row["source_id"] for row in known}, list(known)
+    skipped: list[tuple[str, str]] = []
     for row in _scan(root, skipped):
         if row["source_id"] not in ids:
             ids.add(row["source_id"])
@@ -208,9 +207,7 @@ def _files(top: Path, without: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _url_lists(root: DataRoot) -> dict[str, Path]:
-    return {
-        path.name.removesuffix(".urls.txt"): path for path in sorted(root.folder("0_raw").glob("*.urls.txt"))
-    }
+    return {path.name.removesuffix(".urls.txt"): path for path in sorted(root.folder("0_raw").glob("*.urls.txt"))}
 
 
 def _scan_urls(root: DataRoot, name: str, collection: Collection) -> Iterator[dict[str, Any]]:

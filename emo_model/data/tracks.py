@@ -81,9 +81,7 @@ def clip_id(video_id: str, start_s: float) -> str:
     return f"{video_id[:12]}_{round(start_s * 1000):08d}"
 
 
-def clips_of_shot(
-    video_id: str, shot: Shot, faces: Faces, config: DataConfig
-) -> tuple[list[Clip], list[Reject]]:
+def clips_of_shot(video_id: str, shot: Shot, faces: Faces, config: DataConfig) -> tuple[list[Clip], list[Reject]]:
     """The clips one shot offers, and a reject for everything in it that could not become one."""
     name = f"{video_id}:{shot.number}"
     unusable = _whole_shot(name, shot, faces, config)
