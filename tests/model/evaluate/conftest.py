@@ -54,9 +54,7 @@ def moving(tmp_path: Path) -> Callable[..., Path]:
         rng = np.random.default_rng(seed)
         texture = np.kron(rng.integers(0, 180, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
         frames = np.stack([np.roll(texture, t * speed, axis=1) for t in range(round(seconds * 30))])
-        return write_video(
-            tmp_path / f"{name}.mkv", np.clip(frames.astype(int) + level, 0, 255).astype(np.uint8)
-        )
+        return write_video(tmp_path / f"{name}.mkv", np.clip(frames.astype(int) + level, 0, 255).astype(np.uint8))
 
     return make
 

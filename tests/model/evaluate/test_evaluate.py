@@ -53,9 +53,7 @@ class MeanColour:
 
 @pytest.fixture
 def colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(
-        FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True)
-    )
+    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
     monkeypatch.setattr(evaluate, "_load", lambda family, extractor: MeanColour(extractor))
     monkeypatch.setattr(MeanColour, "broken", False)
 
@@ -74,9 +72,7 @@ def pairs(moving: Callable[..., Path]) -> list[VideoPair]:
 
 
 def run(pairs: list[VideoPair], **values: float) -> dict[str, EvaluationRow]:
-    rows = evaluate_methods(
-        {"ours": pairs}, protocol("c0", "c1", "c2", **values), root="", metrics=("colour",)
-    )
+    rows = evaluate_methods({"ours": pairs}, protocol("c0", "c1", "c2", **values), root="", metrics=("colour",))
     return {row.method: row for row in rows}
 
 
@@ -119,10 +115,7 @@ def test_a_method_without_a_whole_video_gets_a_dash_that_names_the_clip(
         "broken": [VideoPair("c1", "ann", pairs[1].real, broken)],
     }[defect]
     methods = {"good": pairs, "bad": [pairs[0], *bad, pairs[2]]}
-    rows = {
-        r.method: r
-        for r in evaluate_methods(methods, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
-    }
+    rows = {r.method: r for r in evaluate_methods(methods, protocol("c0", "c1", "c2"), root="", metrics=("colour",))}
     assert rows["bad"].value is None and rows["bad"].reason.startswith("clip c1: ")
     assert {"missing": "no video", "short": "12 of 30", "broken": "broken.mp4"}[defect] in rows["bad"].reason
     assert rows["good"].value is not None
@@ -152,17 +145,10 @@ def test_features_that_are_nan_are_a_dash_never_a_number(
 def test_every_file_is_decoded_once(pairs: list[VideoPair], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     original = evaluate.open_video
-    monkeypatch.setattr(
-        evaluate, "open_video", lambda path, *a: (seen.append(path.name), original(path, *a))[1]
-    )
-    other = [
-        VideoPair(p.clip_id, p.identity, p.real, p.real.with_name(f"ours{i}.mkv"))
-        for i, p in enumerate(pairs)
-    ]
+    monkeypatch.setattr(evaluate, "open_video", lambda path, *a: (seen.append(path.name), original(path, *a))[1])
+    other = [VideoPair(p.clip_id, p.identity, p.real, p.real.with_name(f"ours{i}.mkv")) for i, p in enumerate(pairs)]
     evaluate_methods({"a": pairs, "b": other}, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
-    assert sorted(seen) == sorted(
-        ["real0.mkv", "real1.mkv", "real2.mkv"] + 2 * ["ours0.mkv", "ours1.mkv", "ours2.mkv"]
-    )
+    assert sorted(seen) == sorted(["real0.mkv", "real1.mkv", "real2.mkv"] + 2 * ["ours0.mkv", "ours1.mkv", "ours2.mkv"])
 
 
 @pytest.mark.usefixtures("colour")
@@ -222,9 +208,7 @@ def test_table_and_report_keep_the_papers_rows_apart(pairs: list[VideoPair], tmp
     assert len(to_csv(rows).splitlines()) == 5
 
 
-def row(
-    metric: str, extractor: str, value: float | None, reason: str | None = None, **more: object
-) -> EvaluationRow:
+def row(metric: str, extractor: str, value: float | None, reason: str | None = None, **more: object) -> EvaluationRow:
     values = {
         "run_id": "r", "method": "ours", "dataset": "demo", "ci_low": None,
         "ci_high": None, "n": 3, "n_total": 9,

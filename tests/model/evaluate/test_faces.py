@@ -28,9 +28,7 @@ class View:
 
 def track(rotations: Rotation) -> FaceTrack:
     count = len(rotations)
-    return FaceTrack(
-        np.ones(count, bool), np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 52))
-    )
+    return FaceTrack(np.ones(count, bool), np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 52)))
 
 
 def turn_by(degrees: float, frames: int) -> Rotation:
@@ -91,9 +89,7 @@ def test_a_real_face_is_found_and_stays_the_same_person(
     assert seen.found.all() and seen.samples.min() > 90
     still = metric.observe(video.as_still())
     np.testing.assert_allclose(still.samples, 100)
-    stranger = open_video(
-        need_sample("videos/single_face.mp4"), need_sample("portraits/astronaut.png"), None, View
-    )
+    stranger = open_video(need_sample("videos/single_face.mp4"), need_sample("portraits/astronaut.png"), None, View)
     assert metric.observe(stranger).samples.max() < seen.samples.min()
 
 
@@ -108,3 +104,8 @@ def test_a_video_without_a_face_is_counted_not_scored(real: Callable[[str], Vide
     seen = Expression(SHAPES).observe(video)
     assert (seen.found.sum(), len(seen.found)) == (0, len(video.frames))
     assert FaceSimilarity(DLIB).observe(video).reason == "no face in the reference image"
+
+
+def test_a_found_sample_that_is_not_finite_is_never_averaged() -> None:
+    with pytest.raises(NotComputable, match="features are not finite"):
+        Observation.full(np.array([80.0, np.nan])).samples  # noqa: B018

@@ -63,9 +63,7 @@ def test_batches_give_what_the_whole_gives_also_over_the_switch_at_d() -> None:
     for batch in np.array_split(x, 9):
         streamed.add(batch)
     assert streamed.covariance == pytest.approx(np.cov(x.T), rel=1e-8, abs=1e-10)
-    assert frechet_distance(streamed, other) == pytest.approx(
-        frechet_distance(Gaussian.of(x), other), rel=1e-9
-    )
+    assert frechet_distance(streamed, other) == pytest.approx(frechet_distance(Gaussian.of(x), other), rel=1e-9)
 
 
 def test_one_sample_has_no_covariance() -> None:

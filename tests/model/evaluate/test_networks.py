@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from emo_model.evaluate import fvd
 from emo_model.evaluate.efficientnet_lite import EfficientNetLite0, load_efficientnet_lite0
+from emo_model.evaluate.fid import prepare_inception, prepare_lite0
 from emo_model.evaluate.i3d import I3D, load_i3d, same_padding
 from emo_model.evaluate.inception import Inception
 from emo_model.evaluate.syncnet import SyncNet, load_syncnet
 
-GOLDEN = np.load(
-    Path(__file__).with_name("golden_networks.npz")
-)  # made by golden_networks.py from the original code
+GOLDEN = np.load(Path(__file__).with_name("golden_networks.npz"))  # made by golden_networks.py from the original code
 
 
 def parameters(network: torch.nn.Module) -> int:
@@ -92,3 +92,26 @@ def test_syncnet_weights_without_batch_counters_load_and_others_are_refused(tmp_
     torch.save(state, tmp_path / "bad.model")
     with pytest.raises(RuntimeError, match="not SyncNet"):
         load_syncnet(tmp_path / "bad.model")
+
+
+def near(x: torch.Tensor, value: float) -> bool:
+    return bool((x - value).abs().max() < 1e-4)
+
+
+def test_each_network_sees_its_own_range_at_its_own_size() -> None:
+    black_white = torch.tensor([0.0, 255.0])[:, None, None, None].expand(2, 3, 96, 96)
+    for prepare, size, low, high in ((prepare_inception, 299, -1, 1), (prepare_lite0, 224, -127 / 128, 1)):
+        x = prepare(black_white)
+        assert x.shape == (2, 3, size, size)
+        assert near(x[0], low) and near(x[1], high)
+    video = fvd.prepare(
+        np.repeat(np.array([0, 255], np.uint8), 8)[:, None, None, None] * np.ones((96, 96, 3), np.uint8)
+    )
+    assert video.shape == (1, 3, 16, 224, 224)
+    assert near(video[0, :, :8], -1) and near(video[0, :, 8:], 1)
+
+
+def test_windows_are_whole_and_do_not_overlap() -> None:
+    windows = fvd.cut_windows(np.arange(50))
+    assert windows[:, 0].tolist() == [0, 16, 32] and windows.shape == (3, 16)
+    assert len(fvd.cut_windows(np.arange(15))) == 0

@@ -27,9 +27,7 @@ def shown(frames: np.ndarray) -> list[int]:
 def test_frames_are_the_ones_on_screen_at_the_asked_rate(tmp_path: Path) -> None:
     video = numbered(tmp_path / "a.mkv", 20, fps=30)
     assert shown(read_frames(video, fps=30, size=32, seconds=10)) == list(range(20))
-    assert shown(read_frames(video, fps=25, size=32, seconds=10)) == [
-        int(j * 30 / 25 + 1e-6) for j in range(16)
-    ]
+    assert shown(read_frames(video, fps=25, size=32, seconds=10)) == [int(j * 30 / 25 + 1e-6) for j in range(16)]
     assert shown(read_frames(video, fps=30, size=32, seconds=0.2)) == list(range(6))
 
 
@@ -41,9 +39,7 @@ def test_a_slower_video_repeats_frames(tmp_path: Path) -> None:
 def test_resampling_an_array_equals_reading_at_that_rate(tmp_path: Path) -> None:
     video = numbered(tmp_path / "a.mkv", 60, fps=30)
     at_30 = read_frames(video, fps=30, size=32, seconds=10)
-    assert shown(at_30[resample_indices(60, 30, 25)]) == shown(
-        read_frames(video, fps=25, size=32, seconds=10)
-    )
+    assert shown(at_30[resample_indices(60, 30, 25)]) == shown(read_frames(video, fps=25, size=32, seconds=10))
 
 
 def test_sound_keeps_its_samples_and_its_place(tmp_path: Path) -> None:
