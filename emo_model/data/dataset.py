@@ -48,7 +48,7 @@ class ClipDataset:
         self, manifest: Path, root: DataRoot, stage: Stage, network: EMOConfig, seed: int = 0
     ) -> None:
         self.stage, self.network, self.seed = stage, network, seed
-        rows = _read(manifest)
+        rows = read_manifest(manifest)
         keep = sum(row["num_frames"] for row in rows) * network.image_size**2 * 3 <= KEPT_BYTES
         self.clips = list(_clips(rows, root, stage, network, keep))
 
@@ -123,7 +123,7 @@ def _region(clip: Clip, frames: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def region_mask(box: NDArray[np.floating], size: int, widen: NDArray[np.floating] | float = 0.0) -> Tensor:
-    """M: (1, size, size), 1 inside the box x0 y0 x1 y1 (pixels), its sides moved out by shares of its extent."""
+    """M: (1, size, size), 1 inside the box x0 y0 x1 y1 (pixels), sides moved out by shares of its extent."""
     x0, y0, x1, y1 = box
     outwards = np.array([x0 - x1, y0 - y1, x1 - x0, y1 - y0])
     left, top, right, bottom = np.array(box) + outwards * widen
@@ -140,7 +140,8 @@ def _pixels(frames: NDArray[np.uint8]) -> Tensor:
 # ---- the manifest ----
 
 
-def _read(manifest: Path) -> list[dict[str, Any]]:
+def read_manifest(manifest: Path) -> list[dict[str, Any]]:
+    """Rows of a manifest (columns: `records.MANIFEST`). UserError where it is missing or empty."""
     if not manifest.is_file():
         raise UserError(f"no manifest {manifest}; run: emo prepare FOLDER_OF_VIDEOS")
     rows = pq.ParquetFile(manifest).read().to_pylist()
@@ -154,11 +155,11 @@ def _read(manifest: Path) -> list[dict[str, Any]]:
 def _clips(
     rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EMOConfig, keep: bool
 ) -> Iterator[Clip]:
-    tracks = _tracks(root, {row["clip_id"] for row in rows})
+    known = tracks(root, {row["clip_id"] for row in rows})
     shortest = network.motion_frames + network.frames if stage.video else 2
     for row in rows:
         _refuse_unusable(row, root, stage, shortest)
-        track = tracks.get(row["clip_id"])
+        track = known.get(row["clip_id"])
         if track is None or len(track[0]) != row["num_frames"]:
             raise UserError(
                 f"clip {row['clip_id']}: {row['num_frames']} frames are wanted in the table frames, "
@@ -200,10 +201,10 @@ def _refuse_other_features(row: Mapping[str, Any], audio: Path, network: EMOConf
         )
 
 
-def _tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
     """clip_id -> boxes (F, 4) and speeds (F,) in frame order, NaN where unknown."""
     wanted = pa.array(sorted(clip_ids))
-    tracks = {}
+    found = {}
     for part in root.parts("frames"):
         rows = pq.read_table(part, columns=["clip_id", "frame", "box", "speed_deg"], partitioning=None)
         rows = rows.filter(pc.is_in(rows["clip_id"], wanted))
@@ -213,8 +214,8 @@ def _tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.fl
         ids = rows["clip_id"].to_numpy()
         starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else []
         for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
-            tracks[ids[start]] = boxes[start:stop], speed[start:stop]
-    return tracks
+            found[ids[start]] = boxes[start:stop], speed[start:stop]
+    return found
 
 
 def _filled(boxes: pa.ChunkedArray) -> NDArray[np.float32]:

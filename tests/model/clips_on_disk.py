@@ -4,6 +4,7 @@ Frame k of a clip is a flat grey of its own, with a bright square for a face tha
 which frame was read can be told from the picture.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -41,9 +42,16 @@ def write_video(path: Path, frames: int, size: int = SIZE) -> None:
 
 
 def make_root(
-    path: Path, clips: dict[str, int], silent: tuple[str, ...] = (), lost: range = range(0)
+    path: Path,
+    clips: dict[str, int],
+    silent: tuple[str, ...] = (),
+    lost: range = range(0),
+    sounds: Callable[[Path, float], Path] | None = None,
 ) -> DataRoot:
-    """A root with the manifest `5_manifest/train.parquet` of clips {name: frames}; `lost` frames show no face."""
+    """A root with a manifest `5_manifest/train.parquet` of clips {name: frames}; no face in `lost` frames.
+
+    sounds(path, seconds) writes a clip's voice, where one is wanted.
+    """
     root = DataRoot(path).create()
     rows, tracks = [], []
     for name, count in clips.items():
@@ -53,7 +61,10 @@ def make_root(
         features.parent.mkdir(parents=True, exist_ok=True)
         np.save(features, np.full((count, LAYERS, WIDTH), np.arange(count)[:, None, None], np.float16))
         audio = None if name in silent else root.relative(features)
-        rows.append(_manifest_row(name, root.relative(crop), audio, count, file_sha256(crop)))
+        row = _manifest_row(name, root.relative(crop), audio, count, file_sha256(crop))
+        if sounds:
+            row["sound_path"] = root.relative(sounds(features.with_suffix(".wav"), count / 30))
+        rows.append(row)
         tracks += [_frame_row(name, k, found=k not in lost) for k in range(count)]
     write_rows(root.folder("5_manifest") / "train.parquet", MANIFEST, rows)
     write_rows(root.part("frames", "s0000"), FRAMES, tracks)

@@ -1,0 +1,104 @@
+"""A test set: every clip of a manifest again, from its first frame and its own voice."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emo_model.data.dataset import read_manifest, region_mask, tracks
+from emo_model.data.frames import FPS, decode
+from emo_model.data.store import DataRoot, text_sha256, write_json
+from emo_model.errors import UserError
+from emo_model.generate.portrait import AUTO, Portrait, Region, scaled, to_tensor
+from emo_model.generate.sound import read_sound
+from emo_model.generate.video import DEFAULT, Model, Settings, generate
+
+
+@dataclass(frozen=True)
+class GeneratedClip:
+    """One clip and our answer to it; paths are relative to the data root. The reference is its frame 0."""
+
+    clip_id: str
+    identity_id: str
+    path: str  # the generated mp4
+    truth: str  # the true clip, which may be longer than the answer
+    sound: str  # the driving voice
+    frames: int
+    seconds: float  # it took; of the run that made it
+    key: str  # checkpoint and settings it was made with
+
+
+def generate_manifest(
+    checkpoint: Path,
+    manifest: Path,
+    root: DataRoot,
+    out_dir: Path,
+    *,
+    settings: Settings = DEFAULT,
+    max_seconds: float | None = None,
+    limit: int | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> list[GeneratedClip]:
+    """Generate each clip of the manifest (at most `limit`, `max_seconds` of each) as OUT_DIR/CLIP.mp4.
+
+    Finished clips of the same checkpoint and settings are kept: CLIP.json beside each says what it is.
+    UserError where the manifest is empty, a clip has no sound or its file is gone.
+    """
+    rows = read_manifest(manifest)[:limit]
+    model = Model.load(checkpoint)
+    boxes = tracks(root, {row["clip_id"] for row in rows})
+    made = []
+    for number, row in enumerate(rows, start=1):
+        clip = _one(model, row, boxes[row["clip_id"]][0], root, out_dir, settings, max_seconds)
+        progress(f"{number}/{len(rows)} {row['clip_id']}: {clip.frames} frames, {clip.seconds:.1f} s")
+        made.append(clip)
+    return made
+
+
+def _one(
+    model: Model,
+    row: dict[str, Any],
+    boxes: NDArray[np.float32],
+    root: DataRoot,
+    out_dir: Path,
+    settings: Settings,
+    max_seconds: float | None,
+) -> GeneratedClip:
+    out = out_dir / f"{row['clip_id']}.mp4"
+    key = text_sha256(model.sha256, *asdict(settings).values(), max_seconds, row["crop_sha256"], row["sound_path"])
+    if (kept := _finished(out, key)) is not None:
+        return kept
+    if not row["sound_path"]:
+        raise UserError(f"clip {row['clip_id']} has no sound to drive it; run: emo prepare FOLDER_OF_VIDEOS")
+    seconds = row["num_frames"] / FPS
+    sound = read_sound(root.path / row["sound_path"]).first(min(seconds, max_seconds or seconds))
+    portrait = first_frame(row, boxes, root, model.emo.config.image_size, settings.face_region)
+    report = generate(model, portrait, sound, out, settings=settings, overwrite=True)
+    clip = GeneratedClip(
+        row["clip_id"], row["identity_id"], root.relative(out), row["path"], row["sound_path"], report.frames,
+        report.seconds, key,
+    )  # fmt: skip
+    write_json(out.with_suffix(".json"), asdict(clip))
+    return clip
+
+
+def first_frame(row: dict[str, Any], boxes: NDArray[np.float32], root: DataRoot, size: int, region: Region) -> Portrait:
+    """A clip's first frame, which is cropped already. region: "auto", "free" or a factor of the face box."""
+    picture = decode(root.path / row["path"], np.array([0]), size)[0]
+    if region == "free":
+        return Portrait(to_tensor(picture), region_mask(np.array([0, 0, size, size]), size))
+    face = boxes[0] if not np.isnan(boxes[0]).any() else row["union_box"]
+    box = scaled(tuple(face), AUTO if region == "auto" else float(region))
+    return Portrait(to_tensor(picture), region_mask(np.array(box) * size / row["size"], size))
+
+
+def _finished(out: Path, key: str) -> GeneratedClip | None:
+    note = out.with_suffix(".json")
+    if not (out.is_file() and note.is_file()):
+        return None
+    clip = GeneratedClip(**json.loads(note.read_text()))
+    return clip if clip.key == key else None

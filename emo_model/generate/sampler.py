@@ -1,0 +1,81 @@
+"""Sampling (section 4.1): clip after clip of f frames, each going on from the last n of the one before."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from emo_model import diffusion
+from emo_model.networks.emo import EMO, FrameFeatures
+
+
+@torch.no_grad()
+def animate(
+    emo: EMO,
+    scheduler: DDIMScheduler,
+    reference: Tensor,
+    mask: Tensor,
+    audio: Tensor,
+    speed: float | None,
+    *,
+    steps: int,
+    guidance: float,
+    seed: int,
+) -> Iterator[Tensor]:
+    """Yield the video's clips, (up to f, 3, H, W) in [-1, 1]; together they are as long as the audio.
+
+    reference (3, H, W) in [-1, 1]; mask (1, H, W) in {0, 1}; audio (T, layers, width), one a frame at 30 fps;
+    speed in degrees a frame, None: unknown. The same arguments give the same video on one machine.
+    """
+    config, total = emo.config, len(audio)
+    reference_latent = emo.encode_pixels(reference[None])
+    motion = None  # the first clip has zero maps in the place of motion frames
+    for number, first in enumerate(range(0, total, config.frames)):
+        features = emo.encode_frames(reference_latent, motion)
+        heard = audio[nearby(first, config.frames, config.nearby, total)]
+        predict = guided(emo, features, heard, speed, mask, guidance)
+        latents = diffusion.denoise(predict, noise(emo, seed, number).to(reference), scheduler, steps)
+        pixels = emo.decode_latents(latents[0])
+        yield pixels[: total - first]
+        motion = emo.encode_pixels(pixels[-config.motion_frames :])[None]
+
+
+def nearby(first: int, frames: int, m: int, total: int) -> Tensor:
+    """(F + 2m,) indices of a clip's frames with their real neighbours; the video's own edges repeat."""
+    return torch.arange(first - m, first + frames + m).clamp(0, total - 1)
+
+
+def noise(emo: EMO, seed: int, number: int) -> Tensor:
+    """(1, F, C, h, w) of the video's clip `number`, drawn on the CPU: the same on every device."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+    config = emo.config
+    shape = (1, config.frames, config.latent_channels, config.latent_size, config.latent_size)
+    return torch.randn(shape, generator=generator)
+
+
+def guided(
+    emo: EMO, features: FrameFeatures, audio: Tensor, speed: float | None, mask: Tensor, scale: float
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """Classifier-free guidance away from no portrait, no sound and no speed, both in one batch.
+
+    Scale 1 is one branch: the paper read literally. Region and motion frames stay in both, as in training.
+    """
+    paces = torch.full((1, audio.shape[0]), torch.nan if speed is None else speed).to(audio)
+    if scale == 1.0:
+        return lambda z, t: emo(z, t, features, audio[None], paces, mask[None])
+    both = _twice(features).keep(torch.tensor([1.0, 0.0]).to(audio))
+    sound = torch.stack([audio, torch.zeros_like(audio)])
+    paces = torch.cat([paces, torch.full_like(paces, torch.nan)])
+    masks = mask.expand(2, *mask.shape)
+
+    def predict(z: Tensor, t: Tensor) -> Tensor:
+        with_all, without = emo(z.repeat(2, 1, 1, 1, 1), t.repeat(2), both, sound, paces, masks).chunk(2)
+        return without + scale * (with_all - without)
+
+    return predict
+
+
+def _twice(features: FrameFeatures) -> FrameFeatures:
+    motion = {place: torch.cat([maps, maps]) for place, maps in (features.motion or {}).items()}
+    return FrameFeatures({name: torch.cat([m, m]) for name, m in features.reference.items()}, motion)

@@ -1,0 +1,353 @@
+"""A portrait and a voice become a video as long as the voice; the same seed gives the same frames."""
+
+import json
+import wave
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from emo_model import diffusion, samples
+from emo_model.config import TINY
+from emo_model.data.audio_encoders import Encoder
+from emo_model.errors import UserError
+from emo_model.generate import Settings, generate, generate_manifest, sampler
+from emo_model.generate.portrait import Portrait, locate_face, parse_region, prepare, read_picture
+from emo_model.generate.sound import encoder_for, read_sound
+from emo_model.generate.video import Model
+from emo_model.networks.emo import seeded
+from emo_model.train import checkpoint
+from tests.model.clips_on_disk import make_root
+
+RATE = 22050
+NETWORK = TINY.network.model_copy(
+    update={"image_size": 16, "channels": (16, 16), "norm_groups": 4, "audio_layers": 2, "audio_width": 8}
+)
+QUICK = Settings(steps=2, guidance=2.0)
+
+
+def hear(samples: np.ndarray, num_frames: int) -> np.ndarray:
+    """An encoder of nothing but loudness: one number a frame, in every layer."""
+    pieces = np.array_split(samples, num_frames)
+    loud = np.array([np.abs(piece).mean() for piece in pieces])
+    return np.broadcast_to(loud[:, None, None], (num_frames, 2, 8)).astype(np.float32)
+
+
+ENCODER = Encoder("loudness", "whisper_tiny_encoder", 2, 8, "made", hear)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    """A random checkpoint, written and read back; its zero outputs are stirred, so that every condition shows."""
+    emo = seeded(NETWORK, 0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in emo.parameters():
+            if not parameter.any():
+                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
+    folder = tmp_path_factory.mktemp("run") / "step-1"
+    checkpoint.save(folder, emo, diffusion.schedule(diffusion.RECIPES["sd15"]), {"stage": "speed"})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
+        return Model.load(folder)
+
+
+@pytest.fixture
+def portrait() -> Portrait:
+    generator = torch.Generator().manual_seed(2)
+    mask = torch.zeros(1, 16, 16)
+    mask[:, 4:12, 4:12] = 1
+    return Portrait(torch.rand(3, 16, 16, generator=generator) * 2 - 1, mask)
+
+
+@pytest.fixture
+def voice(tmp_path: Path) -> Path:
+    return write_voice(tmp_path / "voice.wav", seconds=0.85)
+
+
+def write_voice(path: Path, seconds: float) -> Path:
+    """A tone that swells, stereo, at a rate that is neither the encoder's nor the usual one."""
+    t = np.arange(round(seconds * RATE)) / RATE
+    tone = (12000 * t / seconds * np.sin(2 * np.pi * 440 * t)).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, RATE, 0, "NONE", ""))
+        file.writeframes(np.stack([tone, tone], 1).tobytes())
+    return path
+
+
+def frames_of(path: Path) -> np.ndarray:
+    with av.open(path) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def make(model: Model, portrait: Portrait, voice: Path, out: Path, settings: Settings = QUICK) -> np.ndarray:
+    generate(model, portrait, voice, out, settings=settings)
+    return frames_of(out)
+
+
+# ---- the file ----
+
+
+def test_the_video_is_as_long_as_the_voice_and_carries_it(model, portrait, voice, tmp_path):
+    report = generate(model, portrait, voice, tmp_path / "out.mp4", settings=QUICK)
+    assert report.frames == 26 and report.clips == 3  # 0.85 s are 25.5 frames; 12 + 12 + 2
+    with av.open(tmp_path / "out.mp4") as container:
+        video, sound = container.streams.video[0], container.streams.audio[0]
+        assert (video.frames, video.average_rate, video.width) == (26, 30, 16)
+        assert (sound.rate, sound.channels) == (RATE, 2)
+        heard = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)[0]
+    original = read_sound(voice).samples[0]
+    assert 0 <= heard.size - original.size <= 1024  # AAC comes in frames of 1024
+    assert np.corrcoef(heard[: original.size], original)[0, 1] > 0.99  # and starts where the original does
+
+
+def test_the_file_says_that_it_is_synthetic_and_how_it_was_made(model, portrait, voice, tmp_path):
+    generate(model, portrait, voice, tmp_path / "out.mp4", settings=QUICK)
+    with av.open(tmp_path / "out.mp4") as container:
+        said, made = container.metadata["comment"].split(". ", 1)
+    assert said.startswith("Synthetic")
+    made = json.loads(made)
+    assert (made["checkpoint"], made["seed"], made["steps"], made["guidance"]) == ("step-1", 0, 2, 2.0)
+    assert made["speed"] == 1.0 and made["checkpoint_sha256"] == model.sha256  # the median of the default buckets
+
+
+def test_an_existing_file_is_kept_unless_told_otherwise(model, portrait, voice, tmp_path):
+    out = tmp_path / "out.mp4"
+    out.write_bytes(b"mine")
+    with pytest.raises(UserError, match="is there already"):
+        generate(model, portrait, voice, out, settings=QUICK)
+    assert out.read_bytes() == b"mine"
+    generate(model, portrait, voice, out, settings=QUICK, overwrite=True)
+    assert len(frames_of(out)) == 26
+
+
+def test_a_killed_or_failed_generation_leaves_no_file(model, portrait, voice, tmp_path, monkeypatch):
+    monkeypatch.setattr(model.emo, "decode_latents", lambda latents: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        generate(model, portrait, voice, tmp_path / "out.mp4", settings=QUICK)
+    assert [path.name for path in tmp_path.iterdir()] == ["voice.wav"]
+
+
+def test_size_scales_the_file(model, portrait, voice, tmp_path):
+    generate(model, portrait, voice, tmp_path / "out.mp4", settings=QUICK, size=32)
+    assert frames_of(tmp_path / "out.mp4").shape[1:] == (32, 32, 3)
+
+
+# ---- the frames ----
+
+
+def test_the_same_seed_gives_the_same_video_and_another_one_does_not(model, portrait, voice, tmp_path):
+    first = make(model, portrait, voice, tmp_path / "a.mp4")
+    torch.rand(5)  # whatever ran before
+    assert (first == make(model, portrait, voice, tmp_path / "b.mp4")).all()
+    assert (first != make(model, portrait, voice, tmp_path / "c.mp4", Settings(steps=2, guidance=2.0, seed=1))).any()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"speed": 3.0}, {"guidance": 1.0}, {"steps": 3}, {"speed": None}],
+    ids=["speed", "guidance", "steps", "unknown"],
+)
+def test_every_setting_shows_in_the_frames(model, portrait, change):
+    plain = animate(model, portrait)
+    assert not torch.allclose(plain, animate(model, portrait, **change), atol=1e-4)
+
+
+def animate(model: Model, portrait: Portrait, frames: int = 24, mask=None, audio=None, **change) -> torch.Tensor:
+    options = {"speed": 1.0, "steps": 2, "guidance": 2.0, "seed": 0} | change
+    audio = torch.ones(frames, 2, 8) if audio is None else audio
+    mask = portrait.mask if mask is None else mask
+    clips = sampler.animate(
+        model.emo, model.scheduler, portrait.reference, mask, audio, options.pop("speed"), **options
+    )
+    return torch.cat(list(clips))
+
+
+def test_portrait_region_and_sound_show_in_the_frames(model, portrait):
+    plain = animate(model, portrait)
+    other = Portrait(-portrait.reference, portrait.mask)
+    assert not torch.allclose(plain, animate(model, other), atol=1e-4)
+    assert not torch.allclose(plain, animate(model, portrait, mask=torch.ones(1, 16, 16)), atol=1e-4)
+    assert not torch.allclose(plain, animate(model, portrait, audio=torch.zeros(24, 2, 8)), atol=1e-4)
+
+
+def test_a_clip_goes_on_from_the_last_frames_of_the_one_before(model, portrait, monkeypatch):
+    """With other motion frames the second clip changes, and the first, which has none, does not."""
+    seen, encode = [], model.emo.encode_frames
+
+    def watch(reference, motion=None):
+        seen.append(motion)
+        return encode(reference, motion)
+
+    monkeypatch.setattr(model.emo, "encode_frames", watch)
+    plain = animate(model, portrait)
+    assert seen[0] is None
+    assert torch.allclose(seen[1][0], model.emo.encode_pixels(plain[12 - NETWORK.motion_frames : 12]))
+    monkeypatch.setattr(
+        model.emo,
+        "encode_frames",
+        lambda reference, motion=None: encode(reference, None if motion is None else -motion),
+    )
+    other = animate(model, portrait)
+    assert torch.equal(plain[:12], other[:12]) and not torch.allclose(plain[12:], other[12:], atol=1e-4)
+
+
+def test_sound_ahead_of_a_clip_is_heard_over_its_edge(model, portrait):
+    """Frame 11 hears frames 9..13: a change in frame 13 reaches the first clip, one in frame 14 does not."""
+    plain, near, far = (torch.ones(24, 2, 8) for _ in range(3))
+    near[13, :, ::2], far[14, :, ::2] = 5, 5
+    first = animate(model, portrait, audio=plain)[:12]
+    assert torch.equal(first, animate(model, portrait, audio=far)[:12])
+    assert not torch.equal(first, animate(model, portrait, audio=near)[:12])
+
+
+def test_guidance_moves_along_what_the_conditions_change(model, portrait):
+    """The prediction at scale s is linear in s, and scale 1 is the conditional one."""
+    features = model.emo.encode_frames(model.emo.encode_pixels(portrait.reference[None]))
+    z, t, audio = sampler.noise(model.emo, 0, 0), torch.tensor([500]), torch.ones(16, 2, 8)
+    with torch.no_grad():
+        one, two, three = (
+            sampler.guided(model.emo, features, audio, 1.0, portrait.mask, scale)(z, t) for scale in (1.0, 2.0, 3.0)
+        )
+    assert torch.allclose(three - two, two - one, atol=1e-4) and not torch.allclose(two, one, atol=1e-4)
+
+
+# ---- portrait and region ----
+
+
+def see(box):
+    """A landmarker that finds a face there, or none."""
+
+    class Seen:
+        __enter__ = lambda self: self  # noqa: E731
+        __exit__ = lambda self, *_: None  # noqa: E731
+
+        def see(self, _t_s, _picture):
+            return {"box": box}
+
+    return Seen
+
+
+PICTURE = np.zeros((100, 200, 3), np.uint8)
+FACE = np.array([80.0, 30, 120, 70], np.float32)
+
+
+def test_the_region_follows_what_is_asked(monkeypatch):
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(FACE))
+    areas = {region: float(prepare(PICTURE, 72, region).mask.sum()) for region in (1.0, "auto", 1.5, "free")}
+    assert areas[1.0] == 40 * 40 and areas[1.0] < areas["auto"] < areas[1.5] < areas["free"] == 72 * 72
+    wide = prepare(PICTURE, 72, (64.0, 30.0, 136.0, 70.0)).mask  # side to side of the crop, as high as the face
+    assert wide[0].any(0).all() and wide[0].any(1).sum() == 40
+
+
+def test_a_painted_mask_is_cut_as_the_portrait_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(FACE))
+    white = np.zeros((100, 200), np.uint8)
+    white[:, :100] = 255
+    Image.fromarray(white).save(tmp_path / "mask.png")
+    mask = prepare(PICTURE, 72, tmp_path / "mask.png").mask[0]
+    assert mask[:, :36].all() and not mask[:, 36:].any()
+
+
+def test_no_face_is_an_error_that_says_how_to_say_where_it_is(monkeypatch):
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(None))
+    with pytest.raises(UserError, match=r"no face was found.*--face-region"):
+        prepare(PICTURE, 64, "auto")
+    assert prepare(PICTURE, 64, (80.0, 30.0, 120.0, 70.0)).mask.any()
+
+
+def test_region_boxes_are_scaled_with_the_crop():
+    mask = locate_face((100, 100), 32, (10, 10, 64), (0.0, 0.0, 1.0, 1.0), (10.0, 10.0, 42.0, 74.0))
+    assert mask[0, :, :16].all() and not mask[0, :, 16:].any()
+
+
+@pytest.mark.parametrize(
+    ("text", "region"), [("auto", "auto"), ("free", "free"), ("1.5", 1.5), ("1,2,3,4.5", (1.0, 2.0, 3.0, 4.5))]
+)
+def test_regions_as_typed(text, region):
+    assert parse_region(text) == region
+
+
+@pytest.mark.parametrize("text", ["", "wide", "-1", "1,2,3", "3,2,1,4", "no-such.png"])
+def test_a_region_that_is_none_is_refused(text):
+    with pytest.raises(UserError, match="face region"):
+        parse_region(text)
+
+
+# ---- bad input ----
+
+
+def one_line(model, portrait, audio, out, **rest) -> str:
+    with pytest.raises(UserError) as error:
+        generate(model, portrait, audio, out, settings=QUICK, **rest)
+    assert "\n" not in str(error.value) and not out.exists()
+    return str(error.value)
+
+
+def test_bad_inputs_are_one_line_each(model, portrait, voice, tmp_path):
+    out, text, silent = tmp_path / "out.mp4", tmp_path / "text.wav", tmp_path / "empty.wav"
+    text.write_text("no sound")
+    write_voice(silent, 0)
+    assert "no sound file" in one_line(model, portrait, tmp_path / "no.wav", out)
+    assert "cannot be read" in one_line(model, portrait, text, out)
+    assert "holds no sound" in one_line(model, portrait, silent, out)
+    assert "no picture" in one_line(model, tmp_path / "no.png", voice, out)
+    assert "cannot be read as a picture" in one_line(model, text, voice, out)
+    assert "no checkpoint at" in one_line(tmp_path, portrait, voice, out)
+    assert "is no mp4" in one_line(model, portrait, voice, tmp_path / "out.avi")
+    assert "even number" in one_line(model, portrait, voice, out, size=33)
+
+
+def test_a_video_without_sound_is_no_voice(model, portrait, tmp_path):
+    root = make_root(tmp_path, {"mute": 20})
+    assert "has no sound" in one_line(model, portrait, root.media("1_clips", "s0000", "mute.mp4"), tmp_path / "out.mp4")
+
+
+def test_bad_settings_are_refused_before_anything_is_read():
+    for wrong in ({"speed": -1.0}, {"speed": "fast"}, {"steps": 0}):
+        with pytest.raises(UserError, match="emo generate"):
+            Settings(**wrong)
+
+
+def test_a_checkpoint_hears_with_its_own_encoder_or_not_at_all(monkeypatch):
+    """Also where this machine's default is another one by now; other sizes than it learned from are refused."""
+    asked = []
+    monkeypatch.setattr("emo_model.generate.sound.load_encoder", lambda name: asked.append(name) or ENCODER)
+    assert encoder_for(NETWORK) is ENCODER and asked == ["whisper_tiny_encoder"]
+    with pytest.raises(UserError, match=r"4 layers of 384, loudness gives 2 of 8; run: emo weights"):
+        encoder_for(TINY.network)
+
+
+# ---- a test set ----
+
+
+def test_a_manifest_is_generated_once_a_checkpoint_and_settings(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "load", classmethod(lambda cls, folder: model))
+    root = make_root(tmp_path, {"a": 30, "b": 20}, sounds=write_voice)
+    manifest, out = root.folder("5_manifest") / "train.parquet", root.folder("7_generated") / "ours"
+    lines = []
+    made = generate_manifest(model.folder, manifest, root, out, settings=QUICK, max_seconds=0.8, progress=lines.append)
+    assert [(clip.clip_id, clip.frames) for clip in made] == [("a", 24), ("b", 20)]  # cut at 0.8 s; as long as the clip
+    assert made[0].truth == "1_clips/media/s0000/a.mp4" and len(frames_of(root.path / made[0].path)) == 24
+    assert len(lines) == 2
+
+    monkeypatch.setattr("emo_model.generate.manifest.generate", None)  # nothing may be made again
+    again = generate_manifest(model.folder, manifest, root, out, settings=QUICK, max_seconds=0.8, limit=1)
+    assert again == made[:1]
+    with pytest.raises(TypeError):
+        generate_manifest(model.folder, manifest, root, out, settings=Settings(steps=3), max_seconds=0.8)
+
+
+# ---- with the real landmarker and encoder ----
+
+
+@pytest.mark.weights
+def test_a_real_portrait_is_cropped_around_its_face_as_training_crops_are():
+    picture = next(s.path for s in samples.fetch(samples.default_folder()) if s.path.name == "astronaut.png")
+    mask = prepare(read_picture(picture), 64).mask[0]
+    rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
+    assert mask[32, 32] and abs(len(rows) - 64 * 1.2 / 1.8) < 2  # region over crop, of the face's longer side
+    assert abs(rows.float().mean() - 31.5) < 1 and abs(columns.float().mean() - 31.5) < 1
