@@ -32,6 +32,11 @@ def test_a_moving_camera_and_slow_light_are_no_cuts():
     assert _cuts(fading) == []
 
 
+def test_movement_in_footage_whose_frames_repeat_is_no_cut():
+    scene = _scene(6, 9, shift=-1.5)
+    assert _cuts([scene[0]] * 20 + [scene[8]] * 20) == []  # 12 pixels at once, then nothing: a score of 18
+
+
 def test_shots_cover_every_frame_once_and_the_whole_time():
     times = np.array([0.0, 0.04, 0.09, 0.2, 0.25])
     shots = shots_between([2, 4], times, end_s=0.3)
