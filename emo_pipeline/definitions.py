@@ -21,8 +21,10 @@ from emo_pipeline.tracking import Tracking
 GROUPS = (sources, clips, faces, motion, audio, dataset, training, generation, evaluation)  # the data's order
 
 
-def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
-    """Everything; `overrides` replaces resources by name (data, trainer, tracking)."""
+def build_definitions(
+    overrides: Mapping[str, Any] | None = None, loggers: Mapping[str, dg.LoggerDefinition] | None = None
+) -> dg.Definitions:
+    """Everything; `overrides` replaces resources by name (data, trainer, tracking), `loggers` Dagster's own."""
     root = dg.EnvVar("EMO_DATA") if "EMO_DATA" in os.environ else str(Path("data").absolute())
     resources = {"data": Data(path=root), "trainer": Trainer(), "tracking": Tracking(folder=root)}
     return dg.Definitions(
@@ -31,6 +33,7 @@ def build_definitions(overrides: Mapping[str, Any] | None = None) -> dg.Definiti
         schedules=SCHEDULES,
         sensors=[*SENSORS, nightly_catalog],
         resources={**resources, **(overrides or {})},
+        loggers=loggers,
         executor=dg.in_process_executor,  # also for the implicit job of "Materialize" in the UI
     )
 

@@ -4,6 +4,7 @@ Here: look-ups in the event log. Not here: any decision about them (schedules, d
 """
 
 import dagster as dg
+from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph  # what Definitions.resolve_asset_graph gives
 
 DATA_VERSION = "dagster/data_version"
 INPUT_VERSION = "dagster/input_data_version"
@@ -36,3 +37,18 @@ def shards_since_build(instance: dg.DagsterInstance) -> bool:
     """Whether a shard's clip rows were made after the manifests were last built."""
     rows, built = latest(instance, "clip_rows"), [latest(instance, name) for name in MANIFESTS]
     return rows is not None and any(entry is None or rows.timestamp > entry.timestamp for entry in built)
+
+
+def up_to_date(instance: dg.DagsterInstance, graph: BaseAssetGraph, key: dg.AssetKey) -> bool:
+    """Whether an asset was made by today's code from today's versions of the inputs it hangs off.
+
+    For assets without partitions; inputs with partitions are not looked at (their fan-in has a version of its own).
+    """
+    tags = _tags(instance.get_latest_materialization_event(key))
+    node = graph.get(key)
+    inputs = [parent for parent in node.parent_keys if not graph.get(parent).is_partitioned]
+    return tags.get("dagster/code_version") == node.code_version and all(
+        tags.get(f"{INPUT_VERSION}/{parent.to_user_string()}")
+        == _tags(instance.get_latest_materialization_event(parent)).get(DATA_VERSION)
+        for parent in inputs
+    )

@@ -3,6 +3,8 @@
 Here: source_registry and the first two shard steps. What a source is and where it lies: emo_model.data.sources.
 """
 
+from pathlib import Path
+
 import dagster as dg
 from pydantic import Field
 
@@ -35,15 +37,15 @@ def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, d
     """All sources, raw files and URLs, each with its shard (at most 200 sources or 2 GB). Rows are only ever added;
     new shards become partitions here. Files dropped into 0_raw and lists 0_raw/NAME.urls.txt are found by themselves."""
     from emo_model.data import sources
+    from emo_model.data.config import DataConfig
     from emo_model.data.records import SOURCES
     from emo_model.data.store import rows_sha256
-    from emo_model.data.config import DataConfig
 
     root = data.root
     if config.crop_size is not None:
         DataConfig.of(root).model_copy(update={"crop_size": config.crop_size}).save(root)
     for folder in config.folders:
-        sources.add_folder(root, folder.path, folder.name, folder.licence, folder.identity)
+        sources.add_folder(root, Path(folder.path), folder.name, folder.licence, folder.identity)
     report = sources.register(root)
     context.instance.add_dynamic_partitions(SHARDS.name, list(report.shards))
     rows = root.read_single(SOURCES)

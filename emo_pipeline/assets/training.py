@@ -9,7 +9,7 @@ MLflow run. What training is lives in emo_model.train.
 
 import json
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from emo_pipeline.launch import Rows, Trainer
 from emo_pipeline.lineage import find_latest, lineage
 from emo_pipeline.resources import Data
 from emo_pipeline.tracking import TrackedRun, Tracking
+from emo_pipeline.versions import manifest_versions, trained_versions
 
 if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
@@ -101,18 +102,34 @@ def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifes
         retry_policy=RETRY,
         pool="trainer",
         op_tags={"dagster/priority": "10"},
+        output_required=stage != "image",  # not made where nothing changed: then the stages after it are skipped too
     )
-    @one_line
     def checkpoint(
         context: dg.AssetExecutionContext, config: config_type, data: Data, trainer: Trainer, tracking: Tracking
-    ) -> dg.MaterializeResult:
-        run_dir = data.root.folder("6_checkpoints") / stage / lineage(context)
-        spec = _spec(context, data.root, stage, manifest.removeprefix("train_manifest_"), config, run_dir)
-        run = tracking.run(asset, lineage(context), f"{stage} stage")
-        _train(context, asset, spec, trainer, run)
-        return _result(asset, data.root, run_dir, run)
+    ) -> Iterator[dg.MaterializeResult]:
+        if getattr(config, "only_if_changed", False) and manifest_versions(context.instance) == trained_versions(context.instance):
+            context.log.info("the manifests hold what the last training read: nothing to train")
+            return
+        yield _make(context, stage, manifest.removeprefix("train_manifest_"), config, data, trainer, tracking)
 
     return checkpoint
+
+
+@one_line
+def _make(
+    context: dg.AssetExecutionContext,
+    stage: str,
+    clips: str,
+    config: StageConfig,
+    data: Data,
+    trainer: Trainer,
+    tracking: Tracking,
+) -> dg.MaterializeResult:
+    asset, run_dir = f"{stage}_checkpoint", data.root.folder("6_checkpoints") / stage / lineage(context)
+    spec = _spec(context, data.root, stage, clips, config, run_dir)
+    run = tracking.run(asset, lineage(context), f"{stage} stage")
+    _train(context, asset, spec, trainer, run)
+    return _result(asset, data.root, run_dir, run)
 
 
 def _spec(
