@@ -200,7 +200,7 @@ def _whisper() -> Encoder:
     from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
     path = weights.path("whisper_tiny_encoder")
-    encoder = WhisperEncoder(WhisperConfig(**WHISPER, attn_implementation="eager")).eval()
+    encoder = WhisperEncoder(WhisperConfig(**WHISPER, attn_implementation="sdpa")).eval()
     encoder.load_state_dict(whisper_state(read_arrays(path)), strict=True)
     log_mel = WhisperFeatureExtractor(feature_size=WHISPER["num_mel_bins"])
 
