@@ -69,6 +69,7 @@ def _draw(draw: ImageDraw.ImageDraw, row: tuple, scale: float) -> None:
         axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * SIDE / 4  # one row an axis
         for axis, colour in zip(axes, AXES, strict=True):
             draw.line([x, y, x + axis[0], y - axis[1]], fill=colour, width=2)  # the camera's y points up
+    draw.rectangle([0, SIDE - 13, 70, SIDE], fill=(0, 0, 0))
     draw.text((3, SIDE - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
 
 

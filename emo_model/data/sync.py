@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model import weights
+from emo_model.data.audio import read_wav
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.store import DataRoot, file_sha256
@@ -43,7 +44,7 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
 
 def _score(root: DataRoot, shard: str, crop: dict[str, Any], sound: Path) -> dict[str, Any]:
     from emo_model.evaluate.sync import FPS
-    from emo_model.evaluate.video import read_frames, read_sound, resample_indices
+    from emo_model.evaluate.video import read_frames, resample_indices
 
     boxes = rows_of(root, "frames", shard, "clip_id", [crop["clip_id"]])["box"].to_pylist()
     if any(box is None for box in boxes):
@@ -51,9 +52,7 @@ def _score(root: DataRoot, shard: str, crop: dict[str, Any], sound: Path) -> dic
     at_25 = resample_indices(len(boxes), 30, FPS)
     frames = read_frames(root.path / crop["path"], fps=FPS, size=crop["size"], seconds=len(boxes) / 30)
     count = min(len(frames), len(at_25))
-    samples = read_sound(sound)
-    if samples is None:
-        return UNKNOWN
+    samples = (read_wav(sound) * 32768).astype(np.int16)
     confidence, offset = lse_c_and_offset(frames[:count], np.array(boxes)[at_25][:count], samples)
     return {"av_offset_frames": offset, "sync_confidence": confidence, "method": "syncnet_v2"}
 

@@ -139,6 +139,32 @@ def test_a_clips_row_sums_up_its_frames(root):
     assert row["camera_motion"] == pytest.approx(0, abs=0.02)
 
 
+class _Network:
+    """SyncNet's shapes without its cost (the network itself is tested with the evaluation)."""
+
+    def lips(self, frames):
+        assert frames.shape[:2] == (1, 3) and frames.shape[3:] == (224, 224)
+        return frames.mean(dim=(0, 3, 4)).T.unfold(0, 5, 1).flatten(1)
+
+    def voice(self, mfcc):
+        assert mfcc.shape[1:] == (1, 13, 20)
+        return mfcc.flatten(1)[:, :15]
+
+
+def test_every_clip_with_sound_is_scored_again_when_syncnets_weights_arrive(tmp_path, monkeypatch):
+    from emo_model import weights
+    from emo_model.evaluate import syncnet
+
+    root = prepared(tmp_path)
+    (tmp_path / "syncnet").write_bytes(b"")
+    monkeypatch.setattr(weights, "have", lambda name: name == "syncnet")
+    monkeypatch.setattr(weights, "path", lambda name: tmp_path / name)
+    monkeypatch.setattr(syncnet, "load_syncnet", lambda path: _Network())
+    assert run_step(SYNC_SCORES, root, "s0000").done == 1
+    for row in root.read("sync").to_pylist():
+        assert row["method"] == "syncnet_v2" and row["sync_confidence"] >= 0 and abs(row["av_offset_frames"]) <= 15
+
+
 def test_a_panning_camera_is_measured_in_crop_pixels_a_frame(tmp_path):
     root = prepared(tmp_path, shift=1)  # a source pixel in 1/25 s is 2 crop pixels, at 30 fps 1.67
     for row in root.read("quality").to_pylist():
