@@ -127,14 +127,20 @@ def _wav2vec2() -> Encoder:
     model = Wav2Vec2Model.from_pretrained(weights.path("wav2vec2_base"), local_files_only=True).eval()
     conv_rate = RATE / np.prod(model.config.conv_stride)
 
+    def at_frames(convolved: "Tensor", num_frames: int) -> "Tensor":
+        """(1, 512, T) at 50 Hz -> (1, 512, F) at the frame rate."""
+        frames = at_positions(convolved[0].T.numpy(), frame_positions(num_frames, conv_rate))
+        return torch.from_numpy(frames).T[None]
+
     @torch.inference_mode()
     def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
-        with _one_thread():
-            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
-            convolved = model.feature_extractor(torch.from_numpy(samples)[None])[0].T.numpy()  # (T, 512), 50 Hz
-            frames = at_positions(convolved, frame_positions(num_frames, conv_rate))
-            hidden, _ = model.feature_projection(torch.from_numpy(frames)[None])
-            states = model.encoder(hidden, output_hidden_states=True).hidden_states[1:]
+        samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
+        hook = model.feature_extractor.register_forward_hook(lambda _, __, out: at_frames(out, num_frames))
+        try:
+            with _one_thread():
+                states = model(torch.from_numpy(samples)[None], output_hidden_states=True).hidden_states[1:]
+        finally:
+            hook.remove()
         return torch.cat(states).transpose(0, 1).numpy()  # (F, 12, 768)
 
     config = model.config

@@ -120,3 +120,30 @@ def test_whisper_hears_when_a_tone_starts_and_repeats_itself_bit_for_bit():
     jump = np.linalg.norm(np.diff(difference, axis=0), axis=(1, 2))
     assert abs(int(np.argmax(jump)) + 1 - 60) <= 1
     assert (encoder.features(tone, 120) == with_tone).all()
+
+
+def test_wav2vec_2_reads_every_hidden_state_at_the_frame_rate(tmp_path, monkeypatch):
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 32}
+    convolutions = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    model = Wav2Vec2Model(Wav2Vec2Config(**sizes, **convolutions)).eval()  # untrained: shapes and order only
+    model.save_pretrained(tmp_path / "wav2vec2-base")
+    monkeypatch.setenv("EMO_WEIGHTS", str(tmp_path))
+    encoder = load_encoder.__wrapped__()
+    assert (encoder.name, encoder.weights, encoder.layers, encoder.width) == (
+        "wav2vec2-base", "wav2vec2_base", 3, 24,
+    )  # fmt: skip
+    sound = np.random.default_rng(0).normal(0, 0.1, 16000 * 2).astype(np.float32)
+    features = encoder.features(sound, 60)
+    assert features.shape == (60, 3, 24) and np.isfinite(features).all()
+
+    # At 50 frames a second nothing is interpolated, and the states are those of the plain model.
+    with torch.inference_mode():
+        normal = torch.from_numpy((sound - sound.mean()) / np.sqrt(sound.var() + 1e-7))[None]
+        plain = model(normal, output_hidden_states=True).hidden_states
+    monkeypatch.setattr("emo_model.data.audio_encoders.FPS", 50)
+    ours = encoder.encode_window(sound, plain[0].shape[1])
+    assert ours == pytest.approx(torch.cat(plain[1:]).transpose(0, 1).numpy(), abs=1e-4)
