@@ -27,8 +27,7 @@ class NoiseRecipe:
 RECIPES = {
     "sd15": NoiseRecipe(),  # Stable Diffusion's own, equation 1 read literally
     # What small networks learn fastest (emo_model/LOG.md): the clip's content counts at every noise level.
-    "velocity": NoiseRecipe(zero_terminal_snr=False, prediction="v_prediction"),
-    "velocity0": NoiseRecipe(zero_terminal_snr=True, prediction="v_prediction", spacing="trailing"),
+    "velocity": NoiseRecipe(zero_terminal_snr=True, prediction="v_prediction", spacing="trailing"),
     "modern": NoiseRecipe(True, "v_prediction", "trailing", min_snr=5.0, noise_offset=0.05),
 }
 

@@ -1,4 +1,4 @@
-"""Audio Layers (section 3.2): the voice around each frame, read by an audio-attention after each reference-attention."""
+"""Audio Layers (section 3.2): an audio-attention after each reference-attention hears the voice around a frame."""
 
 from collections.abc import Mapping
 

@@ -13,9 +13,5 @@ class Conditions:
     frames: int  # [F] frames a clip, folded into the batch
     reference: Mapping[str, Tensor]  # transformer block -> (B, h w, C) from ReferenceNet
     face: Tensor | None = None  # (B, C, h, w) from the Face Locator, added after conv_in
-    audio: Callable[[str, Tensor], Tensor] | None = (
-        None  # (block, (B F, h w, C)) -> what audio-attention adds
-    )
-    temporal: Callable[[str, Tensor], Tensor] | None = (
-        None  # (place, (B F, C, h, w)) -> the same, along frames
-    )
+    audio: Callable[[str, Tensor], Tensor] | None = None  # (block, (B F, h w, C)) -> what audio-attention adds
+    temporal: Callable[[str, Tensor], Tensor] | None = None  # (place, (B F, C, h, w)) -> the same, along frames

@@ -19,13 +19,9 @@ class SpeedBuckets(BaseModel):
     @model_validator(mode="after")
     def _paired(self) -> "SpeedBuckets":
         if len(self.centres) != len(self.radii) or not self.centres:
-            raise ValueError(
-                f"one radius a centre is wanted: {len(self.centres)} centres, {len(self.radii)} radii"
-            )
+            raise ValueError(f"one radius a centre is wanted: {len(self.centres)} centres, {len(self.radii)} radii")
         if min(self.centres) < 0 or min(self.radii) <= 0:
-            raise ValueError(
-                f"speeds are magnitudes: centres >= 0, radii > 0; got {self.centres}, {self.radii}"
-            )
+            raise ValueError(f"speeds are magnitudes: centres >= 0, radii > 0; got {self.centres}, {self.radii}")
         return self
 
 
@@ -77,9 +73,7 @@ class EMOConfig(BaseModel):
         if self.latent == "patches" and self.latent_channels > 3 * self.latent_factor**2:
             raise ValueError(f"a patch has {3 * self.latent_factor**2} numbers, not {self.latent_channels}")
         if self.frames + self.motion_frames > self.temporal_positions:
-            raise ValueError(
-                f"{self.motion_frames}+{self.frames} frames, but {self.temporal_positions} positions"
-            )
+            raise ValueError(f"{self.motion_frames}+{self.frames} frames, but {self.temporal_positions} positions")
         if 2 ** (len(self.locator_channels) - 1) < self.latent_factor:
             raise ValueError(
                 f"locator_channels {self.locator_channels} cannot halve the mask to a {self.latent_factor}th"
@@ -109,8 +103,8 @@ class EMOConfig(BaseModel):
 
 TINY_NETWORK = EMOConfig(
     image_size=64, latent="patches", latent_channels=16, latent_factor=4, latent_scale=0.5,
-    channels=(64, 96), attention=(True, False), layers_per_block=1, heads=4, norm_groups=8,
-    audio_encoder="whisper_tiny_encoder", audio_layers=4, audio_width=384, audio_hidden=48, audio_tokens=4,
+    channels=(48, 64), attention=(True, False), layers_per_block=1, heads=4, norm_groups=8,
+    audio_encoder="whisper_tiny_encoder", audio_layers=4, audio_width=384, audio_hidden=32, audio_tokens=4,
     audio_token_width=48, temporal_heads=4, speed_width=32, locator_channels=(8, 16, 16),
 )  # fmt: skip
 

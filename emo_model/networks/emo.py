@@ -27,9 +27,7 @@ class FrameFeatures:
     """What ReferenceNet gives for one clip: made once, read in every denoising step."""
 
     reference: dict[str, Tensor]  # transformer block -> (B, h w, C)
-    motion: (
-        dict[str, Tensor] | None
-    )  # place -> (B, N, C, h, w); None: a still image, Temporal Modules do not run
+    motion: dict[str, Tensor] | None  # place -> (B, N, C, h, w); None: a still image, Temporal Modules do not run
 
     def keep(self, reference: Tensor, motion: Tensor | None = None) -> "FrameFeatures":
         """Zero maps where a clip's flag is 0. reference, motion (B,) in {0, 1}: what guidance and first clips need."""
@@ -82,8 +80,7 @@ class EMO(nn.Module):
         seen = self.reference_net(reference)
         if motion is None:
             zeros = {
-                p: m.new_zeros(m.shape[0], self.config.motion_frames, *m.shape[1:])
-                for p, m in seen.places.items()
+                p: m.new_zeros(m.shape[0], self.config.motion_frames, *m.shape[1:]) for p, m in seen.places.items()
             }
             return FrameFeatures(seen.attention, zeros)
         before = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w")).places

@@ -21,5 +21,5 @@ class FaceLocator(nn.Module):
         self.out = nn.Conv2d(widths[-1], config.channels[0], 3, padding=1)
 
     def forward(self, mask: Tensor) -> Tensor:
-        """mask (B, 1, H, W) in {0, 1}: union of the clip's face boxes; all ones leaves the head free. -> (B, C, h, w)."""
+        """mask (B, 1, H, W) in {0, 1}: union of the face boxes; all ones leaves the head free. -> (B, C, h, w)."""
         return self.out(self.layers(mask))

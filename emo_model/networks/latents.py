@@ -39,8 +39,8 @@ class PatchLatents(nn.Module):
 
 
 def _patch_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
-    """The `count` coarsest orthonormal patterns of a 3 x side x side patch, as (count, 3 side side) rows, and each one's
-    degree. Colour differences count as one degree finer than brightness: eyes and codecs agree on that."""
+    """The `count` coarsest orthonormal patterns of a patch, as (count, 3 side side) rows, and each one's degree.
+    Colour differences count as one degree finer than brightness: eyes and codecs agree on that."""
     places = (torch.arange(side) + 0.5) / side
     waves = torch.stack([torch.cos(math.pi * k * places) for k in range(side)])
     waves = waves / waves.norm(dim=1, keepdim=True)

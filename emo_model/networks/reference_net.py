@@ -38,8 +38,7 @@ class ReferenceNet(nn.Module):
             for name in transformer_blocks(self.unet)
         }
         edits |= {
-            name: lambda _given, returned, name=name: hidden.update({name: returned})
-            for name in places(self.unet)
+            name: lambda _given, returned, name=name: hidden.update({name: returned}) for name in places(self.unet)
         }
         with watching(self.unet, edits):
             clean = torch.zeros(latents.shape[0], dtype=torch.long, device=latents.device)

@@ -29,9 +29,7 @@ class SpeedLayers(nn.Module):
     def __init__(self, config: EMOConfig, places: Mapping[str, int], buckets: SpeedBuckets) -> None:
         super().__init__()
         if len(buckets.centres) != config.speed_buckets:
-            raise ValueError(
-                f"the network has {config.speed_buckets} speed buckets; got {len(buckets.centres)}"
-            )
+            raise ValueError(f"the network has {config.speed_buckets} speed buckets; got {len(buckets.centres)}")
         self.config = config
         self.register_buffer("centres", torch.tensor(buckets.centres), persistent=False)
         self.register_buffer("radii", torch.tensor(buckets.radii), persistent=False)

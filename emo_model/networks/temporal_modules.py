@@ -18,9 +18,7 @@ class TemporalModules(nn.Module):
 
     def __init__(self, config: EMOConfig, places: Mapping[str, int]) -> None:
         super().__init__()
-        self.modules_by_place = nn.ModuleDict(
-            {key(p): _animatediff(config, width) for p, width in places.items()}
-        )
+        self.modules_by_place = nn.ModuleDict({key(p): _animatediff(config, width) for p, width in places.items()})
 
     def forward(
         self, place: str, hidden: Tensor, motion: Tensor, speed: Callable[[str, Tensor], Tensor] | None = None
@@ -28,7 +26,8 @@ class TemporalModules(nn.Module):
         """Attend along the frames at one place.
 
         hidden (B F, C, h, w); motion (B, N, C, h, w) are ReferenceNet's maps of this place, at positions 0..N-1,
-        cut off afterwards; speed(place, queries (B h w, N + F, C)) is what the Speed Layers add. Returns (B F, C, h, w).
+        cut off afterwards; speed(place, queries (B h w, N + F, C)) is what the Speed Layers add.
+        Returns (B F, C, h, w).
         """
         batch, before = motion.shape[:2]
         clip = rearrange(hidden, "(b f) c h w -> b f c h w", b=batch)

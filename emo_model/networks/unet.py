@@ -41,8 +41,7 @@ def key(name: str) -> str:
 def watching(module: nn.Module, edits: Mapping[str, Edit]) -> Iterator[None]:
     """While this is open, each named submodule's output passes through its edit. Nothing stays behind."""
     handles = [
-        module.get_submodule(name).register_forward_hook(_hook(edit), with_kwargs=True)
-        for name, edit in edits.items()
+        module.get_submodule(name).register_forward_hook(_hook(edit), with_kwargs=True) for name, edit in edits.items()
     ]
     try:
         yield

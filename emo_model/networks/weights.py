@@ -37,13 +37,9 @@ def start_reference_attention(emo: nn.Module) -> None:
         _zero(new.attention.to_out[0])
 
 
-def from_stable_diffusion(
-    emo: nn.Module, unet: UNet2DConditionModel, vae: AutoencoderKL | None = None
-) -> None:
+def from_stable_diffusion(emo: nn.Module, unet: UNet2DConditionModel, vae: AutoencoderKL | None = None) -> None:
     """Both UNets (and the VAE) from Stable Diffusion (section 3.2). ValueError where any tensor has no place."""
-    source = {
-        name: tensor for name, tensor in unet.state_dict().items() if not TEXT.search(name)
-    }
+    source = {name: tensor for name, tensor in unet.state_dict().items() if not TEXT.search(name)}
     missing, left = emo.backbone.unet.load_state_dict(source, strict=False)
     _refuse("Backbone", [name for name in missing if not TEXT.search(name)], left)
     missing, left = emo.reference_net.unet.load_state_dict(source, strict=False)
@@ -86,9 +82,7 @@ def from_base_weights(emo: nn.Module) -> None:
 
 def _refuse(part: str, missing: list[str], left: list[str]) -> None:
     if missing or left:
-        raise ValueError(
-            f"{part}: {len(missing)} tensors missing ({missing[:3]}), {len(left)} too many ({left[:3]})"
-        )
+        raise ValueError(f"{part}: {len(missing)} tensors missing ({missing[:3]}), {len(left)} too many ({left[:3]})")
 
 
 def _zero(layer: nn.Module) -> None:

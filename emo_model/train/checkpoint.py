@@ -40,9 +40,7 @@ def save(
         (temporary / name).mkdir(parents=True)
         _write_json(temporary / name / "config.json", {"_class_name": type(_part(emo, name)).__name__})
         save_file(_contiguous(_part(emo, name).state_dict()), temporary / name / TENSORS)
-    _write_json(
-        temporary / "model_index.json", {"_class_name": "EMO", "config": emo.config.model_dump(mode="json")}
-    )
+    _write_json(temporary / "model_index.json", {"_class_name": "EMO", "config": emo.config.model_dump(mode="json")})
     _write_json(temporary / "speed_buckets.json", emo.buckets.model_dump(mode="json"))
     _write_json(temporary / "provenance.json", dict(provenance))
     scheduler.save_pretrained(temporary / "scheduler")
@@ -61,9 +59,7 @@ def load_network(folder: Path, buckets: SpeedBuckets | None = None) -> EMO:
     """EMO from a checkpoint folder; other speed buckets than its own where given. UserError where it is none."""
     index = folder / "model_index.json"
     if not index.is_file():
-        raise UserError(
-            f"no checkpoint at {folder}: a folder with model_index.json is wanted; run: emo train --help"
-        )
+        raise UserError(f"no checkpoint at {folder}: a folder with model_index.json is wanted; run: emo train --help")
     config = EMOConfig.model_validate(json.loads(index.read_text())["config"])
     buckets = buckets or SpeedBuckets.model_validate_json((folder / "speed_buckets.json").read_text())
     emo = EMO(config, buckets)
@@ -78,13 +74,9 @@ def load_training(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(folder / "training" / "optimizer.safetensors"), state
 
 
-def optimizer_tensors(
-    optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]
-) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """AdamW's moments and step counts, by parameter name: `NAME:exp_avg`."""
-    return {
-        f"{names[p]}:{slot}": value for p, slots in optimizer.state.items() for slot, value in slots.items()
-    }
+    return {f"{names[p]}:{slot}": value for p, slots in optimizer.state.items() for slot, value in slots.items()}
 
 
 def restore_optimizer(

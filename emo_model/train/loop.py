@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -135,7 +136,7 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         for unet in (emo.backbone.unet, emo.reference_net.unet):
             enable_gradient_checkpointing(unet)
     optimizer = torch.optim.AdamW(
-        trained.values(), lr=numbers.learning_rate, weight_decay=config.weight_decay
+        trained.values(), numbers.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
     names = {parameter: name for name, parameter in trained.items()}
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
@@ -150,19 +151,11 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
 
 
-def _network(
-    spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig
-) -> tuple[EMO, DDIMScheduler]:
+def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig) -> tuple[EMO, DDIMScheduler]:
     if spec.start is not None:
-        came = (
-            json.loads((spec.start / "provenance.json").read_text()).get("stage")
-            if spec.start.is_dir()
-            else None
-        )
+        came = json.loads((spec.start / "provenance.json").read_text()).get("stage") if spec.start.is_dir() else None
         if came is not None and came not in (stage.name, stage.follows):
-            raise UserError(
-                f"stage {stage.name} starts from {stage.follows}, but {spec.start} is of stage {came}"
-            )
+            raise UserError(f"stage {stage.name} starts from {stage.follows}, but {spec.start} is of stage {came}")
         return checkpoint.load_network(spec.start, spec.speed_buckets), diffusion.load_schedule(spec.start)
     if stage.follows is not None:
         raise UserError(
@@ -204,7 +197,7 @@ def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     clock.append(time.perf_counter())
-    data, forward, backward = (round(b - a, 4) for a, b in zip(clock, clock[1:], strict=False))
+    data, forward, backward = (round(b - a, 4) for a, b in pairwise(clock))
     return {
         "step": step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": round(clock[-1] - clock[0], 4),
         "data_s": data, "forward_s": forward, "backward_s": backward,
@@ -223,9 +216,7 @@ def learning_rate(config: TrainConfig, numbers: StageTraining, step: int) -> flo
 def validate(run: Run, clips: Clips) -> float:
     """Mean loss on fixed clips, fixed timesteps and fixed noise: the same question at a stage's start and end."""
     losses = []
-    for i, batch in enumerate(
-        clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)
-    ):
+    for i, batch in enumerate(clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)):
         fixed = fixed_draw(_latent_shape(run, batch), run.config, seed=i)
         losses += run.objective(_to(batch, run.accelerator.device), fixed).tolist()
     return float(np.mean(losses))
@@ -298,9 +289,7 @@ def _begin(run: Run, data: Mapping[str, Clips]) -> dict[str, Any]:
     return summary
 
 
-def _finish(
-    run: Run, data: Mapping[str, Clips], summary: dict[str, Any], final: Path, seconds: float
-) -> None:
+def _finish(run: Run, data: Mapping[str, Clips], summary: dict[str, Any], final: Path, seconds: float) -> None:
     after = checkpoint.part_hashes(run.emo)
     moved = [part for part in PARTS if after[part] != summary["parts_before"][part]]
     summary |= {

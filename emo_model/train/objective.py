@@ -31,11 +31,7 @@ def draw(shape: tuple[int, ...], config: TrainConfig, generator: torch.Generator
     batch = shape[0]
     t = torch.randint(steps, (batch,), generator=generator)
     noise = diffusion.draw_noise(torch.empty(shape), diffusion.RECIPES[config.noise], generator)
-    lot = (
-        torch.rand(batch, generator=generator) / config.drop
-        if config.drop
-        else torch.full((batch,), torch.inf)
-    )
+    lot = torch.rand(batch, generator=generator) / config.drop if config.drop else torch.full((batch,), torch.inf)
     # Four equal shares: each condition alone, and all at once, which is what guidance subtracts.
     kept = [~((lot < 4) & ((lot.floor() == share) | (lot.floor() == 3))) for share in range(3)]
     motion = torch.rand(batch, generator=generator) >= config.first_clip
@@ -92,9 +88,7 @@ class Objective(nn.Module):
     def _voice_and_speed(self, batch: Mapping[str, Tensor], draw: Draw) -> dict[str, Tensor]:
         given = {}
         if "audio" in self.stage.reads:
-            given["audio"] = (
-                batch["audio"].float() * draw.audio.to(batch["audio"].device)[:, None, None, None]
-            )
+            given["audio"] = batch["audio"].float() * draw.audio.to(batch["audio"].device)[:, None, None, None]
         if "speed" in self.stage.reads:
             dropped = draw.speed.to(batch["speed"].device)[:, None] == 0
             given["speed"] = batch["speed"].float().masked_fill(dropped, torch.nan)

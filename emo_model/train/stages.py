@@ -23,9 +23,7 @@ class Stage:
 IMAGE = Stage(
     "image", trains=("backbone", "reference_net", "face_locator"), reads=("mask",), follows=None
 )  # fmt: skip
-VIDEO = Stage(
-    "video", trains=("temporal_modules", "audio_layers"), reads=("mask", "motion", "audio"), follows="image"
-)
+VIDEO = Stage("video", trains=("temporal_modules", "audio_layers"), reads=("mask", "motion", "audio"), follows="image")
 # The Audio Layers stay frozen: training both weakens the audio's hold (section 3.3).
 SPEED = Stage(
     "speed",
@@ -39,7 +37,5 @@ STAGES = {stage.name: stage for stage in (IMAGE, VIDEO, SPEED)}
 def stage(name: str) -> Stage:
     """A stage by its name. UserError names the three."""
     if name not in STAGES:
-        raise UserError(
-            f"no training stage {name!r}: wanted one of {', '.join(STAGES)}; run: emo train --help"
-        )
+        raise UserError(f"no training stage {name!r}: wanted one of {', '.join(STAGES)}; run: emo train --help")
     return STAGES[name]

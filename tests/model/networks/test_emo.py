@@ -216,7 +216,9 @@ def test_gradient_checkpointing_changes_no_gradient():
             enable_gradient_checkpointing(emo.backbone.unet)
             enable_gradient_checkpointing(emo.reference_net.unet)
         features = emo.encode_frames(given["reference"], given["motion"])
-        emo(given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"]).square().mean().backward()
+        emo(
+            given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"]
+        ).square().mean().backward()
         gradients.append({name: p.grad for name, p in emo.named_parameters() if p.grad is not None})
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
