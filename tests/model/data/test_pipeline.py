@@ -62,9 +62,9 @@ def root(tmp_path_factory) -> DataRoot:
         pytest.skip("no sample media; run: emo samples get")
     films = tmp_path_factory.mktemp("films")
     good = films / "ein Kopf, 'schräg' \"neu\".mp4"
-    shutil.copy(folder / "carphone_pristine.mp4", good)
+    shutil.copy(folder / "carphone/carphone_pristine.mp4", good)
     shutil.copy(good, films / "same again.mp4")
-    shutil.copy(folder / "no_face.mp4", films / "no_face.mp4")
+    shutil.copy(folder / "nobody/no_face.mp4", films / "no_face.mp4")
     (films / "empty.mp4").touch()
     (films / "text.mp4").write_text("not a film\n")
     (films / "cut.mp4").write_bytes(good.read_bytes()[:100_000])

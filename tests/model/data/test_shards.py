@@ -103,6 +103,12 @@ def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root):
     assert report.rejects == {"no_face": 1, "step_failed": 1}
 
 
+def test_a_video_whose_step_failed_is_tried_again_by_the_next_run(root):
+    run_step(replace(STEP, work=_raising_work), root, "s0000")
+    report = run_step(STEP, root, "s0000")
+    assert (report.done, report.rejects) == (1, {"no_face": 1})
+
+
 def test_killed_in_the_middle_a_rerun_does_only_the_rest_and_gives_the_same_bytes(root, tmp_path_factory):
     whole = DataRoot(tmp_path_factory.mktemp("whole")).create()
     run_step(STEP, whole, "s0000")

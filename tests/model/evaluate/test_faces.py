@@ -83,24 +83,24 @@ def real(need_weights: Callable[[str], Path], need_sample: Callable[[str], Path]
 def test_a_real_face_is_found_and_stays_the_same_person(
     real: Callable[[str], Video], need_sample: Callable[[str], Path]
 ) -> None:
-    video = real("videos/single_face.mp4")
+    video = real("videos/ben/single_face.mp4")
     metric = FaceSimilarity(DLIB)
     seen = metric.observe(video)
     assert seen.found.all() and seen.samples.min() > 90
     still = metric.observe(video.as_still())
     np.testing.assert_allclose(still.samples, 100)
-    stranger = open_video(need_sample("videos/single_face.mp4"), need_sample("portraits/astronaut.png"), None, View)
+    stranger = open_video(need_sample("videos/ben/single_face.mp4"), need_sample("portraits/astronaut.png"), None, View)
     assert metric.observe(stranger).samples.max() < seen.samples.min()
 
 
 def test_a_still_face_neither_moves_nor_acts(real: Callable[[str], Video]) -> None:
-    still = real("videos/single_face.mp4").as_still()
+    still = real("videos/ben/single_face.mp4").as_still()
     np.testing.assert_allclose(HeadMotion(MOTION).observe(still).samples, 0, atol=1e-4)
     assert np.ptp(Expression(SHAPES).observe(still).samples, axis=0).max() == 0
 
 
 def test_a_video_without_a_face_is_counted_not_scored(real: Callable[[str], Video]) -> None:
-    video = real("videos/no_face.mp4")
+    video = real("videos/nobody/no_face.mp4")
     seen = Expression(SHAPES).observe(video)
     assert (seen.found.sum(), len(seen.found)) == (0, len(video.frames))
     assert FaceSimilarity(DLIB).observe(video).reason == "no face in the reference image"

@@ -45,7 +45,7 @@ def rendered(tmp_path_factory):
     from emo_model.talking_set import render_set
 
     folder = Path(os.environ.get("EMO_SAMPLES", "data/samples"))
-    portraits = [folder / "portraits/astronaut.png", folder / "videos/single_face.mp4"]
+    portraits = [folder / "portraits/astronaut.png", folder / "videos/ben/single_face.mp4"]
     if not all(path.exists() for path in portraits):
         pytest.skip("no sample media; run: make setup")
     assert samples.SAMPLES
