@@ -1,7 +1,7 @@
 """emo train, generate: the model without Dagster."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -24,7 +24,9 @@ FILE = click.Path(path_type=Path)
 @click.option("--learning-rate", type=float, help="The preset's otherwise.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="CPU threads; the same number gives the same bits.")
-def train(stage: str, run_dir: Path, start: Path | None, preset: str, **numbers: float | None) -> None:
+def train(
+    stage: Literal["image", "video", "speed"], run_dir: Path, start: Path | None, preset: str, **numbers: Any
+) -> None:
     """Train one STAGE (section 3.3: image, then video, then speed) in RUN_DIR.
 
     Reads the manifests of the data root. The same command goes on where it was stopped.
@@ -107,7 +109,7 @@ def generate(
     face_region: str,
     size: int | None,
     overwrite: bool,
-    **rest: float,
+    **rest: Any,
 ) -> None:
     """A video of PORTRAIT speaking SOUND, as long as the sound and with it: OUT.mp4, 30 fps.
 

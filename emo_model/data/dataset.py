@@ -44,9 +44,7 @@ class Clip:
 class ClipDataset:
     """Clips of one manifest for one stage. `Objective` (emo_model/train/objective.py) documents the batch."""
 
-    def __init__(
-        self, manifest: Path, root: DataRoot, stage: Stage, network: EMOConfig, seed: int = 0
-    ) -> None:
+    def __init__(self, manifest: Path, root: DataRoot, stage: Stage, network: EMOConfig, seed: int = 0) -> None:
         self.stage, self.network, self.seed = stage, network, seed
         rows = read_manifest(manifest)
         keep = sum(row["num_frames"] for row in rows) * network.image_size**2 * 3 <= KEPT_BYTES
@@ -146,15 +144,11 @@ def read_manifest(manifest: Path) -> list[dict[str, Any]]:
         raise UserError(f"no manifest {manifest}; run: emo prepare FOLDER_OF_VIDEOS")
     rows = pq.ParquetFile(manifest).read().to_pylist()
     if not rows:
-        raise UserError(
-            f"{manifest.name} has no clips; see `emo why`, then run: emo prepare FOLDER_OF_VIDEOS"
-        )
+        raise UserError(f"{manifest.name} has no clips; see `emo why`, then run: emo prepare FOLDER_OF_VIDEOS")
     return rows
 
 
-def _clips(
-    rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EMOConfig, keep: bool
-) -> Iterator[Clip]:
+def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EMOConfig, keep: bool) -> Iterator[Clip]:
     known = tracks(root, {row["clip_id"] for row in rows})
     shortest = network.motion_frames + network.frames if stage.video else 2
     for row in rows:
@@ -212,7 +206,7 @@ def tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.flo
         boxes = _filled(rows["box"])
         speed = rows["speed_deg"].to_numpy().astype(np.float32)
         ids = rows["clip_id"].to_numpy()
-        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else []
+        starts = np.flatnonzero(np.r_[len(ids) > 0, ids[1:] != ids[:-1]][: len(ids)])
         for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
             found[ids[start]] = boxes[start:stop], speed[start:stop]
     return found

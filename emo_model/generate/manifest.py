@@ -89,6 +89,8 @@ def _one(
 def first_frame(row: dict[str, Any], boxes: NDArray[np.float32], root: DataRoot, size: int, region: Region) -> Portrait:
     """A clip's first frame, which is cropped already. region: "auto", "free" or a factor of the face box."""
     picture = decode(root.path / row["path"], np.array([0]), size)[0]
+    if isinstance(region, tuple | Path):
+        raise UserError(f"face region {region}: a test set wants auto, free or a factor; every face is elsewhere")
     if region == "free":
         return Portrait(to_tensor(picture), region_mask(np.array([0, 0, size, size]), size))
     face = boxes[0] if not np.isnan(boxes[0]).any() else row["union_box"]

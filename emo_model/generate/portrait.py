@@ -66,7 +66,8 @@ def find_face(picture: Picture, region: Region) -> Box:
     with Landmarker() as landmarker:
         box = landmarker.see(0.0, picture)["box"]
     if box is not None:
-        return tuple(float(edge) for edge in box)
+        x0, y0, x1, y1 = (float(edge) for edge in box)
+        return x0, y0, x1, y1
     if isinstance(region, tuple):
         return region
     if isinstance(region, Path):

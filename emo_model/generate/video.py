@@ -81,7 +81,9 @@ class Model:
 
     def speed(self, settings: Settings) -> float | None:
         """Degrees a frame."""
-        return float(np.median(self.emo.buckets.centres)) if settings.speed == "median" else settings.speed
+        if isinstance(settings.speed, str):
+            return float(np.median(self.emo.buckets.centres))
+        return settings.speed
 
 
 def checkpoint_sha256(folder: Path) -> str:

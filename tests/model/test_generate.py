@@ -8,9 +8,11 @@ import av
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from PIL import Image
 
 from emo_model import diffusion, samples
+from emo_model.cli import main
 from emo_model.config import TINY
 from emo_model.data.audio_encoders import Encoder
 from emo_model.errors import UserError
@@ -337,8 +339,21 @@ def test_a_manifest_is_generated_once_a_checkpoint_and_settings(model, tmp_path,
     monkeypatch.setattr("emo_model.generate.manifest.generate", None)  # nothing may be made again
     again = generate_manifest(model.folder, manifest, root, out, settings=QUICK, max_seconds=0.8, limit=1)
     assert again == made[:1]
-    with pytest.raises(TypeError):
+    with pytest.raises(TypeError):  # other settings: made anew
         generate_manifest(model.folder, manifest, root, out, settings=Settings(steps=3), max_seconds=0.8)
+
+
+def test_a_test_set_takes_no_region_that_fits_one_face_only(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(Model, "load", classmethod(lambda cls, folder: model))
+    root = make_root(tmp_path, {"a": 20}, sounds=write_voice)
+    with pytest.raises(UserError, match="auto, free or a factor"):
+        generate_manifest(
+            model.folder,
+            root.folder("5_manifest") / "train.parquet",
+            root,
+            tmp_path / "out",
+            settings=Settings(face_region=(1.0, 2.0, 3.0, 4.0)),
+        )
 
 
 # ---- with the real landmarker and encoder ----
@@ -351,3 +366,24 @@ def test_a_real_portrait_is_cropped_around_its_face_as_training_crops_are():
     rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
     assert mask[32, 32] and abs(len(rows) - 64 * 1.2 / 1.8) < 2  # region over crop, of the face's longer side
     assert abs(rows.float().mean() - 31.5) < 1 and abs(columns.float().mean() - 31.5) < 1
+
+
+# ---- commands ----
+
+
+def test_the_command_fails_in_one_line_and_exits_with_2(portrait, voice, tmp_path):
+    arguments = ["generate", str(tmp_path), str(tmp_path / "no.png"), str(voice), str(tmp_path / "out.mp4")]
+    for more, said in (
+        ([], "no picture"),
+        (["--speed", "fast"], "head speed"),
+        (["--face-region", "1,2"], "face region"),
+    ):
+        result = CliRunner().invoke(main, [*arguments, *more])
+        assert result.exit_code == 2 and result.stderr.startswith("emo: ") and said in result.stderr
+        assert result.stderr.count("\n") == 1
+
+
+def test_training_without_a_data_root_says_what_to_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(tmp_path / "nothing"))
+    result = CliRunner().invoke(main, ["train", "image", str(tmp_path / "run")])
+    assert result.exit_code == 2 and "run: emo prepare" in result.stderr and not (tmp_path / "run").exists()

@@ -1,5 +1,6 @@
 """Batches hold the frames, sounds, speeds and regions that their indices say, all from (seed, step)."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from emo_model.data import dataset, frames
 from emo_model.data.dataset import ClipDataset, region_mask
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
+from emo_model.train.config import RunSpec
+from emo_model.train.loop import train
 from emo_model.train.stages import IMAGE, SPEED, VIDEO, Stage
 from tests.model.clips_on_disk import LAYERS, WIDTH, face_box, grey, make_root
 
@@ -175,3 +178,23 @@ def test_no_manifest_or_an_empty_one_says_what_to_run(tmp_path: Path, write: boo
     if write:
         root = make_root(tmp_path, {})
     assert "run: emo prepare" in refused(root, IMAGE)
+
+
+def test_the_loop_trains_each_stage_on_clips_from_disk(root, tmp_path):
+    small = NETWORK.model_copy(update={"image_size": 16, "channels": (16, 16), "norm_groups": 4})
+    config = TINY.train.model_copy(update={"validation_batches": 1, "validation_batch_size": 2})
+    start = None
+    for stage in (IMAGE, VIDEO, SPEED):
+        spec = RunSpec(
+            stage=stage.name,
+            start=start,
+            manifest=root.path / "5_manifest" / "train.parquet",
+            heldout=root.path / "5_manifest" / "train.parquet",
+            root=root.path,
+            run_dir=tmp_path / stage.name,
+            steps=1,
+            batch_size=2,
+        )
+        start = train(spec, network=small, config=config)
+        losses = json.loads((tmp_path / stage.name / "summary.json").read_text())["loss_end"]
+        assert all(0 < losses[name] < 10 for name in ("train", "heldout"))
