@@ -10,7 +10,8 @@ up to date is kept: a second call only looks.
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,16 +22,18 @@ os.environ["EMO_DATA"] = str(Path(os.environ.get("EMO_DATA", HOME / "data")).abs
 
 import dagster as dg  # noqa: E402  (after the two variables it and the definitions read)
 
+from emo_model.data.store import text_sha256  # noqa: E402
 from emo_model.errors import UserError  # noqa: E402
 from emo_pipeline.definitions import build_definitions  # noqa: E402
 from emo_pipeline.progress import Progress  # noqa: E402
-from emo_pipeline.versions import up_to_date  # noqa: E402
+from emo_pipeline.lineage import LINEAGE  # noqa: E402
+from emo_pipeline.versions import data_version, manifest_versions, up_to_date  # noqa: E402
 
 # Small enough for two cores; the presets' own numbers are larger. Measured: see emo_model/LOG.md.
 TEST_SECONDS = 3.0
 GENERATION = {"clips": 3, "seconds": TEST_SECONDS, "steps": 20}
 ABLATION = {"clips": 2, "seconds": 2.0, "steps": 10}
-STEPS = {"image": 500, "video": 240, "speed": 60}
+THREADS = 2
 
 
 @dataclass
@@ -41,13 +44,26 @@ class Demo:
     definitions: dg.Definitions
     progress: Progress
 
-    def run(self, job: str, config: dict[str, Any] | None = None, partition: str | None = None, only: Sequence[str] = ()) -> None:
-        """Run one job to its end. UserError with the failed step's line if it fails."""
+    def run(
+        self,
+        job: str,
+        config: dict[str, Any] | None = None,
+        partition: str | None = None,
+        only: Sequence[str] = (),
+        same_work: Sequence[object] = (),
+    ) -> None:
+        """Run one job to its end. UserError with the failed step's line if it fails.
+
+        What equal `same_work` began and did not finish (the demo was stopped) is gone on with.
+        """
+        tags = {"emo/by": "make demo"}
+        if same_work:
+            tags[LINEAGE] = f"demo-{text_sha256(job, config, *same_work)[:16]}"
         found = self.definitions.resolve_job_def(job)
         selection = [dg.AssetKey(name) for name in only] or None
         config = {**(config or {}), "loggers": {"console": {"config": {}}}}
         result = found.execute_in_process(
-            config, self.instance, partition, raise_on_error=False, asset_selection=selection, tags={"emo/by": "make demo"}
+            config, self.instance, partition, raise_on_error=False, asset_selection=selection, tags=tags
         )
         if not result.success:
             raise UserError(f"{job} failed: {_why(result)}; the whole story: make dev, run {result.run_id[:8]}")
@@ -63,8 +79,9 @@ def _why(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.is_step_failure:
             error = event.step_failure_data.error
-            return (error.cause or error).message.strip().splitlines()[0] if error else event.message or "?"
-    return "see the run"
+            line = ((error.cause or error).message if error else event.message or "?").strip().splitlines()[0]
+            return line.removeprefix("dagster._core.definitions.events.Failure: ")
+    return "a check that blocks did not pass"
 
 
 def folders(raw: Path | None, say: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -97,12 +114,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo. Exit code 2 and one line where something is the user's to mend."""
     parser = argparse.ArgumentParser(prog="python -m emo_pipeline.demo", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--raw", type=Path, metavar="FOLDER", help="your own videos; they are only ever read")
+    raw = parser.parse_args(arguments).raw
     try:
-        demo(parser.parse_args(arguments).raw)
+        with native_noise_in(Path(os.environ["EMO_DATA"]) / "demo.log"):
+            demo(raw)
     except UserError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        print("demo: stopped; what is finished is kept; the same command goes on", file=sys.stderr)
+        return 130
     return 0
+
+
+@contextmanager
+def native_noise_in(log: Path) -> Iterator[None]:
+    """What libraries print to stderr by themselves (mediapipe: three lines a video) goes to a file meanwhile."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def demo(raw: Path | None) -> None:
@@ -127,11 +165,11 @@ def demo(raw: Path | None) -> None:
             run.run("ingest_shard", partition=shard)
         run.run("build_dataset")
         if run.needed("training"):
-            run.run("train_all", _training())
+            run.run("train_all", _training(), same_work=[manifest_versions(instance)])
         else:
             progress.skip(4, "training: kept, its data and code are unchanged")
         if run.needed("evaluation"):
-            run.run("evaluate", _evaluation())
+            run.run("evaluate", _evaluation(), same_work=[data_version(instance, "speed_checkpoint")])
         else:
             progress.skip(11, "evaluation: kept, its model and clips are unchanged")
         run.run("build_dataset", only=["clip_catalog"])  # now with the evaluation's rows
@@ -143,7 +181,7 @@ def _config(asset: str, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _training() -> dict[str, Any]:
-    ops = {f"{stage}_checkpoint": {"config": {"steps": steps, "threads": 2}} for stage, steps in STEPS.items()}
+    ops = {f"{stage}_checkpoint": {"config": {"threads": THREADS}} for stage in ("image", "video", "speed")}
     return {"ops": {"base_weights": {"config": {"preset": "TINY"}}, **ops}}
 
 

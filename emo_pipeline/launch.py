@@ -33,10 +33,17 @@ class Trainer(dg.ConfigurableResource):
 
     grace_s: float = Field(default=120, description="Seconds from SIGTERM to SIGKILL: the time to save.")
     observe_s: float = Field(default=10, description="Seconds between two looks at the progress that are reported.")
+    # Not a RetryPolicy on the asset: Dagster applies that to a cancelled step too, and would start the trainer again.
+    retries: int = Field(default=1, description="Times a crashed trainer is started again; it goes on where it saved.")
 
     def train(self, run_file: Path, report: Callable[[Rows], None]) -> None:
         """Train what the run file says; `report` hears the new lines of progress.jsonl. dg.Failure if it fails."""
-        self.run([sys.executable, "-m", "emo_model.train", str(run_file)], run_file.parent, report)
+        for left in reversed(range(self.retries + 1)):
+            try:
+                return self.run([sys.executable, "-m", "emo_model.train", str(run_file)], run_file.parent, report)
+            except dg.Failure as failure:
+                if not left or not failure.allow_retries:
+                    raise
 
     def run(self, command: list[str], run_dir: Path, report: Callable[[Rows], None]) -> None:
         """Any command that writes `progress.jsonl` into run_dir; what it prints lands in `train.log` there."""

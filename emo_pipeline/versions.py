@@ -20,9 +20,14 @@ def _tags(entry: dg.EventLogEntry | None) -> dict[str, str]:
     return dict(entry.asset_materialization.tags or {}) if entry and entry.asset_materialization else {}
 
 
+def data_version(instance: dg.DagsterInstance, asset: str) -> str | None:
+    """Data version of an asset's newest materialization; None where there is none."""
+    return _tags(latest(instance, asset)).get(DATA_VERSION)
+
+
 def manifest_versions(instance: dg.DagsterInstance) -> dict[str, str | None]:
     """Data version of each training manifest as last built."""
-    return {name: _tags(latest(instance, name)).get(DATA_VERSION) for name in MANIFESTS}
+    return {name: data_version(instance, name) for name in MANIFESTS}
 
 
 def trained_versions(instance: dg.DagsterInstance) -> dict[str, str | None] | None:

@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 CODE_VERSION = "1"
 CURVES = ("loss", "lr", "gradient_norm")
 GUARDS = (LOSS_FINITE, FROZEN_PARAMETERS_UNCHANGED)
-RETRY = dg.RetryPolicy(max_retries=1, delay=10)  # a crash goes on from the last checkpoint; an error of ours does not
 
 
 class BaseConfig(dg.Config):
@@ -81,9 +80,9 @@ def _origin(config: BaseConfig) -> str:
     from emo_model import weights
     from emo_model.config import preset
 
-    if preset(config.preset).network.latent == "pixels":
-        return f"random initialisation, seed {config.seed}"
-    return f"sd15, {weights.path('sd15').name}"
+    if preset(config.preset).network.latent == "autoencoder_kl":  # SD's VAE, and with it SD's UNet
+        return f"sd15, {weights.path('sd15').name}"
+    return f"random initialisation, seed {config.seed}"
 
 
 def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifest: str, also: tuple[str, ...], text: str) -> dg.AssetsDefinition:
@@ -99,16 +98,16 @@ def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifes
         code_version=CODE_VERSION,
         description=text,
         check_specs=[check.spec(asset) for check in GUARDS],
-        retry_policy=RETRY,
         pool="trainer",
         op_tags={"dagster/priority": "10"},
         output_required=stage != "image",  # not made where nothing changed: then the stages after it are skipped too
     )
     def checkpoint(
         context: dg.AssetExecutionContext, config: config_type, data: Data, trainer: Trainer, tracking: Tracking
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         if getattr(config, "only_if_changed", False) and manifest_versions(context.instance) == trained_versions(context.instance):
             context.log.info("the manifests hold what the last training read: nothing to train")
+            yield from _guarded(asset, checkpoint_of(context, data.root, stage).parent.parent)  # of the one that stays
             return
         yield _make(context, stage, manifest.removeprefix("train_manifest_"), config, data, trainer, tracking)
 
@@ -249,8 +248,7 @@ def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", train
 def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.MaterializeResult:
     from emo_model.data.store import text_sha256
 
-    summary = json.loads((run_dir / "summary.json").read_text())
-    rows = [json.loads(line) for line in (run_dir / "progress.jsonl").read_text().splitlines()]
+    summary, rows = _recorded(run_dir)
     checkpoint = run_dir / summary["checkpoint"]
     sha256 = checkpoint_sha256(checkpoint)
     losses = {
@@ -272,11 +270,20 @@ def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.
             "loss": look.loss_curve(rows, f"{asset}: loss by step"),
             "MLflow": run.link,
         },
-        check_results=[
-            LOSS_FINITE.result(asset, summary, rows),
-            FROZEN_PARAMETERS_UNCHANGED.result(asset, summary),
-        ],
+        check_results=_guarded(asset, run_dir),
     )
+
+
+def _guarded(asset: str, run_dir: Path) -> list[dg.AssetCheckResult]:
+    """The stage's checks on what a run folder holds."""
+    summary, rows = _recorded(run_dir)
+    return [LOSS_FINITE.result(asset, summary, rows), FROZEN_PARAMETERS_UNCHANGED.result(asset, summary)]
+
+
+def _recorded(run_dir: Path) -> tuple[dict[str, Any], Rows]:
+    """summary.json and the rows of progress.jsonl."""
+    lines = (run_dir / "progress.jsonl").read_text().splitlines()
+    return json.loads((run_dir / "summary.json").read_text()), [json.loads(line) for line in lines]
 
 
 def checkpoint_sha256(folder: Path) -> str:

@@ -30,7 +30,7 @@ def defs(root: DataRoot, data: Data) -> dg.Definitions:
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as found:
+    with dg.instance_for_test() as found:  # on disk: schedules and sensors take no ephemeral one
         yield found
 
 

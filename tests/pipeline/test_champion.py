@@ -1,0 +1,49 @@
+"""The champion gate: who wins, and when nothing may be compared."""
+
+from typing import Any
+
+import pytest
+
+from emo_pipeline.champion import decide
+
+
+def rows(method: str, protocol: str = "p", **values: float | None) -> list[dict[str, Any]]:
+    named = {name.replace("__", "[", 1) + ("]" if "__" in name else ""): value for name, value in values.items()}
+    return [{"method": method, "metric": m, "value": v, "protocol_hash": protocol} for m, v in named.items()]
+
+
+TRUTH = rows("ground truth", f_sim=77.0, syncnet=7.0)
+
+
+def test_the_first_checkpoint_becomes_champion() -> None:
+    assert decide(rows("ours", fvd=900.0), "ours", None).promote
+
+
+@pytest.mark.parametrize(
+    ("ours", "champion", "promoted"),
+    [
+        ({"fvd": 90.0, "fid": 9.0, "e_fid": 1.0}, {"fvd": 100.0, "fid": 8.0, "e_fid": 2.0}, True),
+        ({"fvd": 110.0, "fid": 9.0, "e_fid": 1.0}, {"fvd": 100.0, "fid": 8.0, "e_fid": 2.0}, False),
+        ({"fvd": 90.0, "fid": 9.0}, {"fvd": 100.0, "fid": 8.0}, False),  # a tie keeps the champion
+        ({"syncnet": 4.0}, {"syncnet": 3.0}, True),
+        ({"f_sim": 78.0}, {"f_sim": 90.0}, True),  # nearest to the ground truth's 77, not the highest
+        ({"f_sim": 95.0}, {"f_sim": 78.0}, False),
+        ({"fid__efficientnet-lite0": 2.0}, {"fid__efficientnet-lite0": 3.0}, True),
+        ({"fid": 2.0}, {"fid__efficientnet-lite0": 3.0}, False),  # two networks' numbers are two metrics
+    ],
+)
+def test_better_on_more_metrics_wins(ours: dict, champion: dict, promoted: bool) -> None:
+    decision = decide([*TRUTH, *rows("ours", **ours), *rows("champion", **champion)], "ours", "champion")
+    assert decision.promote is promoted
+    assert decision.reasons[-1].endswith("promoted" if promoted else "kept the champion")
+
+
+def test_numbers_of_another_protocol_are_not_compared() -> None:
+    past = rows("champion", protocol="old", fvd=100.0)
+    decision = decide([*TRUTH, *rows("ours", protocol="new", fvd=1.0)], "ours", "champion", past)
+    assert not decision.promote and "other protocols" in decision.reasons[0]
+
+
+def test_a_dash_is_never_taken_for_a_number() -> None:
+    decision = decide([*rows("ours", fvd=None), *rows("champion", fvd=5.0)], "ours", "champion")
+    assert not decision.promote and "no number" in decision.reasons[0]

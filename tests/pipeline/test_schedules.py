@@ -1,0 +1,112 @@
+"""weekly_retrain: it runs when the training data changed, and otherwise says why it does not; the nightly catalog."""
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import pytest
+
+from emo_model.data.store import DataRoot
+from emo_pipeline.schedules import RETRAIN_CONFIG, weekly_retrain
+from tests.pipeline.conftest import report
+from tests.pipeline.test_checks import SUMMARY
+
+RUN = "00000000-0000-0000-0000-000000000001"
+MONDAY = datetime(2026, 11, 23, 4, tzinfo=UTC)
+ONE, TWO = "train_manifest_stage1", "train_manifest_stage2"
+
+
+def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[int, str]:
+    """(runs asked for, reason for none). Every run asked for stops by itself where its manifests come out unchanged."""
+    context = dg.build_schedule_context(
+        instance, scheduled_execution_time=MONDAY, repository_def=defs.get_repository_def()
+    )
+    found = weekly_retrain.evaluate_tick(context)
+    assert all(request.run_config == RETRAIN_CONFIG for request in found.run_requests or [])
+    return len(found.run_requests or []), found.skip_message or ""
+
+
+def trained(instance: dg.DagsterInstance, one: str = "a", two: str = "b") -> None:
+    """A dataset built and a training that read these manifests."""
+    report(instance, "clip_rows", partition="s0000")
+    report(instance, ONE, one)
+    report(instance, TWO, two)
+    report(instance, "image_checkpoint", **{ONE: one})
+    report(instance, "video_checkpoint", **{TWO: two})
+    report(instance, "speed_checkpoint", **{TWO: two})
+
+
+def finished_run(root: DataRoot, stage: str, run: str) -> None:
+    """The run folder of a finished training, as far as its checks read it."""
+    run_dir = root.folder("6_checkpoints") / stage / run
+    (run_dir / "checkpoints" / "step-0000001").mkdir(parents=True)
+    (run_dir / "progress.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+    (run_dir / "summary.json").write_text(json.dumps(SUMMARY | {"checkpoint": "checkpoints/step-0000001"}))
+
+
+def test_the_first_tick_trains(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    assert tick(defs, instance) == (1, "")
+
+
+def test_unchanged_manifests_are_skipped_with_the_reason(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    trained(instance)
+    runs, why = tick(defs, instance)
+    assert runs == 0 and "unchanged since the last training" in why
+
+
+@pytest.mark.parametrize("changed", [ONE, TWO])
+def test_a_changed_manifest_trains(defs: dg.Definitions, instance: dg.DagsterInstance, changed: str) -> None:
+    trained(instance)
+    report(instance, changed, "other")
+    assert tick(defs, instance)[0] == 1
+
+
+def test_new_shards_train_although_the_manifests_were_not_built_since(
+    defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    trained(instance)
+    report(instance, "clip_rows", partition="s0001")
+    assert tick(defs, instance)[0] == 1
+
+
+def test_a_training_that_never_finished_does_not_count(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    trained(instance)
+    report(instance, "image_checkpoint", **{ONE: "a"})  # a later run that stopped after its first stage
+    assert tick(defs, instance)[0] == 1
+
+
+@pytest.mark.parametrize("job", ["retrain", "train_all"])
+def test_a_second_tick_during_a_training_is_skipped(defs: dg.Definitions, instance: dg.DagsterInstance, job: str) -> None:
+    run = instance.create_run_for_job(defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED)
+    runs, why = tick(defs, instance)
+    assert runs == 0 and f"{job} is under way (run {run.run_id[:8]})" in why
+
+
+def test_the_requested_run_is_valid_and_stops_where_nothing_changed(
+    defs: dg.Definitions, instance: dg.DagsterInstance, root: DataRoot
+) -> None:
+    """The dataset is built inside the run; with the manifests of last time the stages are skipped and the run is green."""
+    trained(instance)
+    finished_run(root, "image", RUN)
+    only = [dg.AssetKey(name) for name in ("image_checkpoint", "video_checkpoint", "speed_checkpoint", "generated_videos")]
+    result = defs.resolve_job_def("retrain").execute_in_process(
+        RETRAIN_CONFIG, instance, asset_selection=only, run_id=RUN
+    )
+    skipped = {event.step_key for event in result.all_events if event.event_type_value == "STEP_SKIPPED"}
+    assert result.success and skipped == {"video_checkpoint", "speed_checkpoint", "generated_videos"}
+
+
+def test_one_failed_shard_does_not_keep_the_catalog_from_being_built(
+    defs: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    """eager() and on_cron() wait for ever for a shard that never comes."""
+    instance.add_dynamic_partitions("source_shards", ["s0000", "s0001", "s0002"])
+    report(instance, "clip_rows", partition="s0000")
+    before = datetime(2026, 11, 22, 23, tzinfo=UTC)
+    selection = dg.AssetSelection.assets("clip_catalog")
+    first = dg.evaluate_automation_conditions(defs, instance, selection, evaluation_time=before)
+    assert first.total_requested == 0
+    night = dg.evaluate_automation_conditions(
+        defs, instance, selection, evaluation_time=before + timedelta(hours=4), cursor=first.cursor
+    )
+    assert night.total_requested == 1
