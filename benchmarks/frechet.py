@@ -44,9 +44,7 @@ def main(d: int = 2048) -> None:
             theirs, slow = timed(by_sqrtm, a, b)
         case = "n <= d, nuclear norm" if n <= d else "n > d, Cholesky and eigenvalues"
         difference = abs(ours - theirs) / abs(ours)
-        print(
-            f"n = {n:5d} ({case}): {slow:6.2f} {fast:6.3f} {slow / fast:6.1f}x {difference:.1e}", flush=True
-        )
+        print(f"n = {n:5d} ({case}): {slow:6.2f} {fast:6.3f} {slow / fast:6.1f}x {difference:.1e}", flush=True)
 
 
 if __name__ == "__main__":

@@ -49,9 +49,7 @@ def missing_system_libraries() -> list[str]:
 
 def install_command(libraries: list[str]) -> str:
     """The command that brings these libraries on Debian and Ubuntu."""
-    return "apt-get install -y --no-install-recommends " + " ".join(
-        SYSTEM_LIBRARIES[name] for name in libraries
-    )
+    return "apt-get install -y --no-install-recommends " + " ".join(SYSTEM_LIBRARIES[name] for name in libraries)
 
 
 def diagnose() -> list[Finding]:
@@ -99,11 +97,7 @@ def _folders() -> Iterator[Finding]:
         if folder is data:
             free = shutil.disk_usage(existing).free
             enough = free > DEMO_BYTES
-            advice = (
-                ""
-                if enough
-                else f"; the demo wants {DEMO_BYTES / 1e9:.0f}: export EMO_DATA=FOLDER_ON_OTHER_DISK"
-            )
+            advice = "" if enough else f"; the demo wants {DEMO_BYTES / 1e9:.0f}: export EMO_DATA=FOLDER_ON_OTHER_DISK"
             yield Finding("disk", enough, f"{free / 1e9:.0f} GB free at the data root{advice}", not enough)
 
 

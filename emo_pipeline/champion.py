@@ -23,7 +23,12 @@ class Decision:
     reasons: tuple[str, ...]
 
 
-def decide(rows: Sequence[Mapping[str, Any]], candidate: str, champion: str | None, rival_rows: Sequence[Mapping[str, Any]] = ()) -> Decision:
+def decide(
+    rows: Sequence[Mapping[str, Any]],
+    candidate: str,
+    champion: str | None,
+    rival_rows: Sequence[Mapping[str, Any]] = (),
+) -> Decision:
     """`rows` of one evaluation hold the candidate and the ground truth; the champion's rows are among them, or are
     `rival_rows` of its own evaluation. champion None: there is none yet."""
     if champion is None:
@@ -51,7 +56,9 @@ def _of(rows: Sequence[Mapping[str, Any]], method: str) -> dict[str, Mapping[str
     }
 
 
-def _compare(metric: str, mine: float, theirs: float, truth: Mapping[str, Mapping[str, Any]]) -> tuple[bool | None, str]:
+def _compare(
+    metric: str, mine: float, theirs: float, truth: Mapping[str, Mapping[str, Any]]
+) -> tuple[bool | None, str]:
     """(better, worse or equal as True, False, None; the line that says so)."""
     name = metric.partition("[")[0]
     if name in NEAREST_TO_TRUTH:

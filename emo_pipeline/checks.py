@@ -151,7 +151,9 @@ def _audio_as_long_as_video(root: "DataRoot", shard: str) -> Problems:
 
 
 AUDIO_AS_LONG_AS_VIDEO = Check(
-    "audio_as_long_as_video", "a clip's sound has its frames' length at 16 kHz, within one sample", _audio_as_long_as_video
+    "audio_as_long_as_video",
+    "a clip's sound has its frames' length at 16 kHz, within one sample",
+    _audio_as_long_as_video,
 )
 
 
@@ -170,7 +172,11 @@ def _no_identity_in_two_splits(root: "DataRoot") -> Problems:
         splits[row["identity_id"]].add(row["split"])
     problems = [f"{who} is in {sorted(where)}" for who, where in splits.items() if len(where) > 1]
     clips = root.read_single("identities").to_pylist()
-    problems += [f"clip {row['clip_id']}: {row['identity_id']} is in no split" for row in clips if row["identity_id"] not in splits]
+    problems += [
+        f"clip {row['clip_id']}: {row['identity_id']} is in no split"
+        for row in clips
+        if row["identity_id"] not in splits
+    ]
     video = dict(zip(*_columns_of(root, "clip_rows", "clip_id", "video_id"), strict=True))
     of_video: dict[str, set[str]] = defaultdict(set)
     for row in clips:
@@ -184,7 +190,9 @@ def _columns_of(root: "DataRoot", table: str, *names: str) -> list[list[Any]]:
 
 
 NO_IDENTITY_IN_TWO_SPLITS = Check(
-    "no_identity_in_two_splits", "nobody, and no video, is in training and test (section 4.2)", _no_identity_in_two_splits
+    "no_identity_in_two_splits",
+    "nobody, and no video, is in training and test (section 4.2)",
+    _no_identity_in_two_splits,
 )
 
 
@@ -208,19 +216,29 @@ MANIFESTS_SHARE_NOBODY = Check(
 
 def _loss_finite(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> Problems:
     losses = [(f"step {row['step']}", row["loss"]) for row in rows]
-    losses += [(f"{when} on {what}", value) for when in ("loss_start", "loss_end") for what, value in summary[when].items()]
+    losses += [
+        (f"{when} on {what}", value) for when in ("loss_start", "loss_end") for what, value in summary[when].items()
+    ]
     if not rows:
         return ["no step was recorded"]
     return [f"{where}: loss {value}" for where, value in losses if not math.isfinite(value)]
 
 
-LOSS_FINITE = Check("loss_finite", "the loss is a number at every step, and on the fixed batches before and after", _loss_finite)
+LOSS_FINITE = Check(
+    "loss_finite", "the loss is a number at every step, and on the fixed batches before and after", _loss_finite
+)
 
 
 def _frozen_parameters_unchanged(summary: Mapping[str, Any]) -> Problems:
     before, after = summary["parts_before"], summary["parts_after"]
-    problems = [f"{part} was frozen and changed" for part in before if part not in summary["trains"] and before[part] != after[part]]
-    return problems + [f"{part} was trained and did not move" for part in summary["trains"] if before[part] == after[part]]
+    problems = [
+        f"{part} was frozen and changed"
+        for part in before
+        if part not in summary["trains"] and before[part] != after[part]
+    ]
+    return problems + [
+        f"{part} was trained and did not move" for part in summary["trains"] if before[part] == after[part]
+    ]
 
 
 FROZEN_PARAMETERS_UNCHANGED = Check(

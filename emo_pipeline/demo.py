@@ -3,8 +3,8 @@
     python -m emo_pipeline.demo               sample media and the rendered talking set
     python -m emo_pipeline.demo --raw FOLDER  one's own videos
 
-It launches the same jobs as the UI, one after another, so `make dev` afterwards shows what it made. What is finished and
-up to date is kept: a second call only looks.
+It launches the same jobs as the UI, one after another, so `make dev` afterwards shows what it made. What is finished
+and up to date is kept: a second call only looks.
 """
 
 import argparse
@@ -25,8 +25,8 @@ import dagster as dg  # noqa: E402  (after the two variables it and the definiti
 from emo_model.data.store import text_sha256  # noqa: E402
 from emo_model.errors import UserError  # noqa: E402
 from emo_pipeline.definitions import build_definitions  # noqa: E402
-from emo_pipeline.progress import Progress  # noqa: E402
 from emo_pipeline.lineage import LINEAGE  # noqa: E402
+from emo_pipeline.progress import Progress  # noqa: E402
 from emo_pipeline.versions import data_version, manifest_versions, up_to_date  # noqa: E402
 
 # Small enough for two cores; the presets' own numbers are larger. Measured: see emo_model/LOG.md.
@@ -193,11 +193,10 @@ def _farewell(root: Path, instance: dg.DagsterInstance, progress: Progress) -> N
     """The table, and where everything landed."""
     from emo_model.evaluate.table import published, to_markdown
 
-    print(
-        f"\nAs EMO's Table 1 printed them (HDTF / web; other videos, so not to be compared):\n\n{to_markdown(published())}"
-    )
+    print("\nAs EMO's Table 1 printed them (HDTF / web; other videos, so not to be compared):\n")
+    print(to_markdown(published()))
     table = _metadata(instance, "comparison_table")
-    print(f"\nMeasured here (a dash: not computable, found n of N; a name in brackets: stand-in weights):\n")
+    print("\nMeasured here (a dash: not computable, found n of N; a name in brackets: stand-in weights):\n")
     print(f"{table['measured here'].value}\n")
     for what, where in (
         ("clips in the catalog", f'{root / "catalog.duckdb"}   (emo query "FROM clips")'),

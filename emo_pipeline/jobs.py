@@ -29,8 +29,12 @@ register_sources = dg.define_asset_job(
 build_dataset = dg.define_asset_job(
     "build_dataset", DATASET, description="Splits, speed buckets, manifests, catalog and card over all shards."
 )
-train_all = dg.define_asset_job("train_all", TRAINING, description="Base weights and the three stages, in new run folders.")
-evaluate = dg.define_asset_job("evaluate", EVALUATION, description="Generate the test clips, measure, compare, choose the champion.")
+train_all = dg.define_asset_job(
+    "train_all", TRAINING, description="Base weights and the three stages, in new run folders."
+)
+evaluate = dg.define_asset_job(
+    "evaluate", EVALUATION, description="Generate the test clips, measure, compare, choose the champion."
+)
 retrain = dg.define_asset_job(
     "retrain",
     DATASET | TRAINING | EVALUATION,
@@ -54,7 +58,9 @@ def delete_old_runs(context: dg.OpExecutionContext, config: MaintenanceConfig) -
     gone = [run.run_id for run in old if run.run_id not in needed]
     for run_id in gone:
         context.instance.delete_run(run_id)
-    context.log.info(f"{len(gone)} runs deleted, {len(old) - len(gone)} old ones kept: they made an asset's latest version")
+    context.log.info(
+        f"{len(gone)} runs deleted, {len(old) - len(gone)} old ones kept: they made an asset's latest version"
+    )
     return len(gone)
 
 
@@ -63,10 +69,14 @@ def _runs_of_latest(instance: dg.DagsterInstance) -> set[str]:
     needed = set()
     for key in instance.all_asset_keys():
         newest = instance.get_latest_materialization_event(key)
-        events = instance.event_log_storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        events = instance.event_log_storage.get_latest_storage_id_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
         if events:
             records = instance.get_event_records(
-                dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=list(events.values()))
+                dg.EventRecordsFilter(
+                    dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=key, storage_ids=list(events.values())
+                )
             )
             needed |= {record.run_id for record in records}
         if newest is not None:

@@ -88,7 +88,9 @@ def method_folder(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorR
     from emo_pipeline.assets.generation import method_folders
 
     if context.instance.get_latest_materialization_event(dg.AssetKey("generated_videos")) is None:
-        return dg.SkipReason("no generated_videos yet: launch the job evaluate first, its test clips are what is compared")
+        return dg.SkipReason(
+            "no generated_videos yet: launch the job evaluate first, its test clips are what is compared"
+        )
     known = json.loads(context.cursor or "{}")
     now = {name: signature(sorted(folder.glob("*.mp4"))) for name, folder in method_folders(data.root).items()}
     changed = sorted(name for name in now if known.get(name) != now[name])

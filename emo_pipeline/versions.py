@@ -4,11 +4,16 @@ Here: look-ups in the event log. Not here: any decision about them (schedules, d
 """
 
 import dagster as dg
-from dagster._core.definitions.assets.graph.base_asset_graph import BaseAssetGraph  # what Definitions.resolve_asset_graph gives
+from dagster._core.definitions.assets.graph.base_asset_graph import (
+    BaseAssetGraph,
+)  # what Definitions.resolve_asset_graph gives
 
 DATA_VERSION = "dagster/data_version"
 INPUT_VERSION = "dagster/input_data_version"
-MANIFESTS = {"train_manifest_stage1": "image_checkpoint", "train_manifest_stage2": "speed_checkpoint"}  # -> who reads it
+MANIFESTS = {
+    "train_manifest_stage1": "image_checkpoint",
+    "train_manifest_stage2": "speed_checkpoint",
+}  # -> who reads it
 
 
 def latest(instance: dg.DagsterInstance, asset: str) -> dg.EventLogEntry | None:

@@ -21,9 +21,7 @@ LOCKS = ("requirements.lock", "requirements-test.lock")
 def check_python() -> None:
     """Stop unless this is a Python the lock was made for."""
     if sys.version_info[:2] not in PYTHONS:
-        sys.exit(
-            f"set-up wants Python 3.11 or 3.12, this is {sys.version.split()[0]}; run: make PYTHON=python3.11"
-        )
+        sys.exit(f"set-up wants Python 3.11 or 3.12, this is {sys.version.split()[0]}; run: make PYTHON=python3.11")
 
 
 def check_system_libraries() -> None:
@@ -35,9 +33,7 @@ def check_system_libraries() -> None:
     root = [] if os.geteuid() == 0 else ["sudo", "-n"]
     if shutil.which("apt-get") and (not root or _succeeds("sudo", "-n", "true")):
         print(f"installing system libraries: {command}", flush=True)
-        _succeeds(
-            *root, "apt-get", "update", "-qq"
-        )  # old package lists may do; what counts is looked at below
+        _succeeds(*root, "apt-get", "update", "-qq")  # old package lists may do; what counts is looked at below
         _succeeds(*root, *command.split())
     if still := missing_system_libraries():
         sys.exit(f"missing system libraries: {', '.join(still)}; run as root, then make again: {command}")
@@ -46,9 +42,7 @@ def check_system_libraries() -> None:
 def install(venv: Path) -> None:
     """The environment: torch with its own dependencies, all else exactly as locked, this project editable."""
     lock = HOME / LOCKS[0]
-    pins = [
-        line.split()[0] for name in LOCKS for line in (HOME / name).read_text().splitlines() if "==" in line
-    ]
+    pins = [line.split()[0] for name in LOCKS for line in (HOME / name).read_text().splitlines() if "==" in line]
     torch = next(pin for pin in pins if pin.startswith("torch=="))
     pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     _run("creating the environment", sys.executable, "-m", "venv", str(venv))

@@ -56,9 +56,7 @@ def test_the_running_environment_is_the_locked_one() -> None:
 
 
 def test_cv2_has_one_owner() -> None:
-    owners = [
-        name for name in importlib.metadata.packages_distributions()["cv2"] if name.startswith("opencv")
-    ]
+    owners = [name for name in importlib.metadata.packages_distributions()["cv2"] if name.startswith("opencv")]
     assert set(owners) == {"opencv-contrib-python"}
 
 
@@ -77,9 +75,7 @@ def test_set_up_stops_before_anything_long_when_a_library_cannot_be_installed(tm
 
 
 @pytest.mark.parametrize("version", [(3, 10), (3, 13)])
-def test_another_python_is_told_which_one_is_wanted(
-    version: tuple[int, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_python_is_told_which_one_is_wanted(version: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(HOME / "scripts"))
     import set_up
 

@@ -73,9 +73,7 @@ class _Seen:
     failed: str | None = None
 
 
-def compute(
-    metric: str, pairs: Sequence[VideoPair], protocol: Protocol, *, root: Any = "."
-) -> list[EvaluationRow]:
+def compute(metric: str, pairs: Sequence[VideoPair], protocol: Protocol, *, root: Any = ".") -> list[EvaluationRow]:
     """One metric for one method, `ours`, with its controls. UserError for an unknown metric."""
     return evaluate_methods({"ours": list(pairs)}, protocol, root=root, metrics=(metric,))
 
@@ -152,9 +150,7 @@ def _by_clip(methods: dict[str, list[VideoPair]], protocol: Protocol) -> dict[st
     for method, pairs in methods.items():
         for pair in pairs:
             if pair.clip_id not in by_clip:
-                raise UserError(
-                    f"{method}: clip {pair.clip_id} is not one of the protocol's {len(by_clip)} clips"
-                )
+                raise UserError(f"{method}: clip {pair.clip_id} is not one of the protocol's {len(by_clip)} clips")
             by_clip[pair.clip_id][method] = pair
     if lonely := [clip for clip, pairs in by_clip.items() if not pairs]:
         raise UserError(f"no method has a video for {', '.join(lonely)}; run: emo generate")
@@ -171,9 +167,7 @@ def _observe_clip(
     """Add one clip's observations to every row; returns its identity."""
     first = next(iter(pairs.values()))
     try:
-        real = open_video(
-            root / first.real, _under(root, first.reference), _under(root, first.sound), protocol
-        )
+        real = open_video(root / first.real, _under(root, first.reference), _under(root, first.sound), protocol)
     except Unreadable as error:
         raise UserError(f"real clip {first.clip_id}: {error}") from error
     _observe(real, running, seen[GROUND_TRUTH])

@@ -146,8 +146,6 @@ def check_name(metric: str, extractor: str) -> None:
     family = next((f for f in FAMILIES.values() if output in f.outputs), None)
     known = {e.name: e for e in family.extractors} if family else {}
     if extractor not in known:
-        raise ValueError(
-            f"metric {metric!r} has no extractor {extractor!r}; known: {', '.join(known) or 'none'}"
-        )
+        raise ValueError(f"metric {metric!r} has no extractor {extractor!r}; known: {', '.join(known) or 'none'}")
     if metric != (wanted := metric_name(output, known[extractor])):
         raise ValueError(f"a number made with {extractor} must be called {wanted!r}, not {metric!r}")

@@ -26,9 +26,7 @@ class FaceTrack:
     blendshapes: np.ndarray
 
     def __getitem__(self, frames: np.ndarray) -> "FaceTrack":
-        return FaceTrack(
-            self.found[frames], self.landmarks[frames], self.rotation[frames], self.blendshapes[frames]
-        )
+        return FaceTrack(self.found[frames], self.landmarks[frames], self.rotation[frames], self.blendshapes[frames])
 
     @property
     def boxes(self) -> np.ndarray:

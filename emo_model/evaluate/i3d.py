@@ -108,9 +108,7 @@ class _ArraysOnly(pickle.Unpickler):
 
     def find_class(self, module: str, name: str) -> Any:
         if module.split(".")[0] != "numpy" or (name, module.split(".")[-1]) not in self.ALLOWED:
-            raise pickle.UnpicklingError(
-                f"refused {module}.{name}: a weights file may hold numpy arrays only"
-            )
+            raise pickle.UnpicklingError(f"refused {module}.{name}: a weights file may hold numpy arrays only")
         # numpy 2 moved numpy.core to numpy._core
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 

@@ -16,9 +16,7 @@ Size = int | tuple[int, int]
 class Conv(nn.Module):
     """Convolution without bias, batch norm (eps 1e-3), ReLU."""
 
-    def __init__(
-        self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, padding: Size = 0
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, kernel: Size = 1, stride: int = 1, padding: Size = 0) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(outputs, eps=1e-3)

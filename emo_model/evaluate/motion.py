@@ -41,11 +41,7 @@ class HeadMotion:
         del real
         clips = [o.samples for o in require_found(generated, "generated")]
         n, means = counted(generated), [float(c.mean()) for c in clips]
-        vmv = (
-            Score(float(np.var(means)), *n)
-            if len(means) > 1
-            else Score(None, *n, "VMV needs at least 2 clips")
-        )
+        vmv = Score(float(np.var(means)), *n) if len(means) > 1 else Score(None, *n, "VMV needs at least 2 clips")
         return {
             "head_velocity": Score(float(np.mean(means)), *n),
             "velocity_variance": Score(float(np.mean([c.var() for c in clips])), *n),

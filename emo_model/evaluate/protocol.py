@@ -43,16 +43,12 @@ class Protocol:
     version: int = 1  # of the code that measures: raised when a number may change
 
     @classmethod
-    def freeze(
-        cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: Any
-    ) -> "Protocol":
+    def freeze(cls, dataset: str, clips: Sequence[str], *, metrics: Sequence[str] = ALL, **values: Any) -> "Protocol":
         """The protocol with the best networks that can run here, pinned by hash. UserError for an unknown
         metric.
         """
         if not clips or len(set(clips)) != len(clips):
-            raise UserError(
-                f"wanted distinct clip ids to evaluate on, got {list(clips)}; run: emo query clips"
-            )
+            raise UserError(f"wanted distinct clip ids to evaluate on, got {list(clips)}; run: emo query clips")
         chosen = [(family_of(name), choose(family_of(name))) for name in metrics]
         pins = [PinnedExtractor(f.name, e.name, e.sha256) for f, e in chosen if e is not None]
         return cls(dataset, tuple(clips), tuple(sorted(pins, key=lambda p: p.family)), **values)

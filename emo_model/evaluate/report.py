@@ -70,9 +70,7 @@ def markdown_report(rows: Sequence[EvaluationRow], protocol: Protocol) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def html_report(
-    rows: Sequence[EvaluationRow], protocol: Protocol, sheets: Sequence[tuple[str, np.ndarray]]
-) -> str:
+def html_report(rows: Sequence[EvaluationRow], protocol: Protocol, sheets: Sequence[tuple[str, np.ndarray]]) -> str:
     """The same as one self-contained page; `sheets` are (caption, RGB image)."""
     title = f"Evaluation: {protocol.dataset}"
     body = [
@@ -118,9 +116,7 @@ def contact_sheets(
             try:
                 strips[name] = _strip(folder / file, protocol)
             except Unreadable as error:
-                strips[f"{name}: {error}"] = np.full(
-                    (SHEET_SIZE // 4, SHEET_SIZE * SHEET_FRAMES, 3), 200, np.uint8
-                )
+                strips[f"{name}: {error}"] = np.full((SHEET_SIZE // 4, SHEET_SIZE * SHEET_FRAMES, 3), 200, np.uint8)
         sheets.append((f"{clip}, from the top: {', '.join(strips)}", np.concatenate(list(strips.values()))))
     return sheets
 

@@ -31,9 +31,7 @@ class EvaluationRow:
     def __post_init__(self) -> None:
         check_name(self.metric, self.extractor)
         if (self.value is None) == (self.reason is None):
-            raise ValueError(
-                f"{self.metric}: wanted a value or a reason, got {self.value!r} and {self.reason!r}"
-            )
+            raise ValueError(f"{self.metric}: wanted a value or a reason, got {self.value!r} and {self.reason!r}")
 
 
 def to_table(rows: list[EvaluationRow]) -> pa.Table:

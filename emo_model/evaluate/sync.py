@@ -70,9 +70,7 @@ def window_count(frames: int, samples: int) -> int:
     return min(frames, samples // (SOUND_RATE // FPS)) - WINDOW
 
 
-def distances(
-    lips: np.ndarray, voice: np.ndarray, padding: Literal["reference", "valid"] = "reference"
-) -> np.ndarray:
+def distances(lips: np.ndarray, voice: np.ndarray, padding: Literal["reference", "valid"] = "reference") -> np.ndarray:
     """(W, d), (W, d) -> (W, 31) Euclidean distances to sound shifted by -15..+15; NaN outside in "valid"."""
     count, width = lips.shape
     fill = 0.0 if padding == "reference" else np.nan

@@ -62,9 +62,7 @@ def load_syncnet(path: Path) -> SyncNet:
     The file is older than num_batches_tracked, which evaluation does not use: only those may be missing.
     """
     network = SyncNet()
-    missing, unexpected = network.load_state_dict(
-        torch.load(path, map_location="cpu", weights_only=True), strict=False
-    )
+    missing, unexpected = network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=False)
     missing = [key for key in missing if not key.endswith("num_batches_tracked")]
     if missing or unexpected:
         raise RuntimeError(f"{path.name} is not SyncNet: missing {missing}, unexpected {unexpected}")

@@ -28,6 +28,11 @@ PIVOT_CM = np.array([0.0, 0.0, -7.0])  # heads turn about the neck, not about th
 MOUTH_COLOUR = (52, 16, 20)
 
 
+def translation(turn: Rotation) -> NDArray[np.float64]:
+    """(3,) cm t with camera point = R vertex + t: x right, y up, the camera looks along -z, as MediaPipe's matrix."""
+    return PIVOT_CM - turn.apply(PIVOT_CM) - (0, 0, DISTANCE_CM)
+
+
 @dataclass(frozen=True)
 class Head:
     """One identity: a mesh of its own shape and a portrait warped to the picture in which it looks straight ahead.

@@ -1,7 +1,7 @@
 """Render the talking set: identities x speeds -> mp4 with sound, its ground truth beside it as parquet.
 
 DEST/IDENTITY/rendered_IDENTITY_0.mp4
-DEST/IDENTITY/rendered_IDENTITY_0.truth.parquet    frame, t_s, quaternion, speed_deg, mouth, box
+DEST/IDENTITY/rendered_IDENTITY_0.truth.parquet    frame, t_s, quaternion, translation, speed_deg, mouth, box
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,7 +20,7 @@ from emo_model.data.store import write_parquet
 from emo_model.errors import UserError
 from emo_model.talking_set import mesh as canonical
 from emo_model.talking_set import motion
-from emo_model.talking_set.head import Head, Picture, fit, reshaped
+from emo_model.talking_set.head import Head, Picture, fit, reshaped, translation
 
 RATE = 16000
 # name, which portrait, mirrored, face width, jaw length, colour (multiplied into RGB): no two share all
@@ -118,6 +118,7 @@ def _write_truth(job: _Job, head: Head, times, turns: Rotation, opening) -> None
         "frame": pa.array(np.arange(len(times)), pa.int32()),
         "t_s": times,
         "quaternion": pa.array(wxyz.tolist(), pa.list_(pa.float64())),  # w x y z; straight ahead is 1 0 0 0
+        "translation": pa.array([translation(turn).tolist() for turn in turns], pa.list_(pa.float64())),  # cm
         "speed_deg": motion.speeds(turns, job.fps),  # degrees a frame at 30 fps
         "mouth": opening,  # 0 closed, 1 open
         "box": pa.array([box.tolist() for box in boxes], pa.list_(pa.float64())),  # x0 y0 x1 y1 pixels

@@ -51,7 +51,7 @@ class TrainConfig(Frozen):
 TINY_TRAIN = TrainConfig(
     image=StageTraining(steps=500, batch_size=8, learning_rate=2e-3),
     video=StageTraining(steps=300, batch_size=2, learning_rate=2e-3),
-    speed=StageTraining(steps=60, batch_size=4, learning_rate=3e-4),
+    speed=StageTraining(steps=60, batch_size=4, learning_rate=2e-4),
     beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
     validation_batches=4, validation_batch_size=4,
 )  # fmt: skip

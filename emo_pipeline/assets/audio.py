@@ -23,8 +23,6 @@ def _sync(root: "DataRoot", shard: str) -> Mapping[str, Any]:
     return {"scored by": ", ".join(sorted({m or "nothing: run emo weights get syncnet" for m in methods})) or "no clip"}
 
 
-clip_audio = shard_assets(
-    "clip_audio", "labels", {"ffmpeg", "wav"}, checks={"clip_audio": (AUDIO_AS_LONG_AS_VIDEO,)}
-)
+clip_audio = shard_assets("clip_audio", "labels", {"ffmpeg", "wav"}, checks={"clip_audio": (AUDIO_AS_LONG_AS_VIDEO,)})
 audio_features = shard_assets("audio_features", "labels", {"pytorch", "numpy"}, look_at=_features)
 sync_scores = shard_assets("sync_scores", "labels", {"pytorch", "parquet"}, look_at=_sync)

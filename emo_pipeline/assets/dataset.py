@@ -64,7 +64,9 @@ def identity_splits(data: Data) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(deps=["identity_splits", "head_speed"], group_name="dataset", kinds={"json"}, owners=[OWNER], code_version="1")
+@dg.asset(
+    deps=["identity_splits", "head_speed"], group_name="dataset", kinds={"json"}, owners=[OWNER], code_version="1"
+)
 @one_line
 def speed_buckets(data: Data) -> dg.MaterializeResult:
     """Centres and radii of the head-speed buckets, degrees a frame at 30 fps, from training people's frames."""

@@ -15,7 +15,6 @@ import dagster as dg
 from pydantic import Field
 
 from emo_model.errors import UserError
-from emo_pipeline import look
 from emo_pipeline.assets.generation import (
     CHAMPION,
     OURS,
@@ -57,17 +56,29 @@ def _metric_asset(metric: str, description: str) -> dg.AssetsDefinition:
         _write(path, rows)
         return dg.MaterializeResult(
             data_version=_version(rows),
-            metadata={**_ours(rows, metric), "rows": _grid(rows), "protocol": found.protocol.hash, "path": dg.MetadataValue.path(str(path))},
+            metadata={
+                **_ours(rows, metric),
+                "rows": _grid(rows),
+                "protocol": found.protocol.hash,
+                "path": dg.MetadataValue.path(str(path)),
+            },
         )
 
     return measure
 
 
-fid = _metric_asset("fid", "Fréchet distance of single frames to the real clips' (Inception, or a stand-in so named); lower is better.")
-syncnet = _metric_asset("syncnet", "SyncNet's confidence that lips and voice belong together (LSE-C); higher is better. A dash without its weights.")
+fid = _metric_asset(
+    "fid", "Fréchet distance of single frames to the real clips' (Inception, or a stand-in so named); lower is better."
+)
+syncnet = _metric_asset(
+    "syncnet",
+    "SyncNet's confidence that lips and voice belong together (LSE-C); higher is better. A dash without its weights.",
+)
 f_sim = _metric_asset("f_sim", "Face similarity to the portrait, 100 x cosine; best at the real clips' own value.")
 fvd = _metric_asset("fvd", "Fréchet distance of 16-frame windows at 25 fps (I3D); lower is better.")
-e_fid = _metric_asset("e_fid", "Fréchet distance of expression coefficients (or blendshapes, so named); lower is better.")
+e_fid = _metric_asset(
+    "e_fid", "Fréchet distance of expression coefficients (or blendshapes, so named); lower is better."
+)
 
 
 class AblationConfig(dg.Config):
@@ -84,7 +95,13 @@ class SpeedAblationConfig(AblationConfig):
     speeds: list[float] = Field(default=[0.1, 0.7, 1.3, 1.9], description="Degrees a frame at 30 fps, beside none.")
 
 
-@dg.asset(deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch"}, owners=[OWNER], code_version=CODE_VERSION)
+@dg.asset(
+    deps=["speed_checkpoint", "eval_manifest"],
+    group_name="evaluation",
+    kinds={"pytorch"},
+    owners=[OWNER],
+    code_version=CODE_VERSION,
+)
 @one_line
 def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfig, data: Data) -> dg.MaterializeResult:
     """Table 2: does the head turn as fast as it is told? Mean velocity, its variance within clips, and VMV (the
@@ -93,7 +110,13 @@ def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfi
     return _ablation(context, data, config, "speed_ablation", variants)
 
 
-@dg.asset(deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch"}, owners=[OWNER], code_version=CODE_VERSION)
+@dg.asset(
+    deps=["speed_checkpoint", "eval_manifest"],
+    group_name="evaluation",
+    kinds={"pytorch"},
+    owners=[OWNER],
+    code_version=CODE_VERSION,
+)
 @one_line
 def face_region_ablation(context: dg.AssetExecutionContext, config: AblationConfig, data: Data) -> dg.MaterializeResult:
     """Figure 7: the face region given to the Face Locator bounds where the head may move. Head motion, degrees a frame
@@ -104,7 +127,11 @@ def face_region_ablation(context: dg.AssetExecutionContext, config: AblationConf
 
 
 def _ablation(
-    context: dg.AssetExecutionContext, data: Data, config: AblationConfig, asset: str, variants: Mapping[str, Mapping[str, Any]]
+    context: dg.AssetExecutionContext,
+    data: Data,
+    config: AblationConfig,
+    asset: str,
+    variants: Mapping[str, Mapping[str, Any]],
 ) -> dg.MaterializeResult:
     """Generate each variant and measure head motion: a face not found in a frame is counted, never guessed."""
     from emo_model.evaluate import Protocol, evaluate_methods
@@ -131,7 +158,9 @@ def _ablation(
     )
 
 
-@dg.asset(deps=list(METRICS), group_name="evaluation", kinds={"markdown", "mlflow"}, owners=[OWNER], code_version=CODE_VERSION)
+@dg.asset(
+    deps=list(METRICS), group_name="evaluation", kinds={"markdown", "mlflow"}, owners=[OWNER], code_version=CODE_VERSION
+)
 @one_line
 def comparison_table(context: dg.AssetExecutionContext, data: Data, tracking: Tracking) -> dg.MaterializeResult:
     """Table 1: ours beside ground truth, copy-first-frame and what EMO printed; a stand-in's column bears its name."""
@@ -171,10 +200,15 @@ def evaluation_report(context: dg.AssetExecutionContext, data: Data) -> dg.Mater
     root = data.root
     found = latest_generation(context, root)
     rows = _read_table(root, found)
-    paths = write_report(rows, found.protocol, dict(found.methods), root.part("evaluations", found.name).parent, root=root)
+    paths = write_report(
+        rows, found.protocol, dict(found.methods), root.part("evaluations", found.name).parent, root=root
+    )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(file_sha256(paths["md"])),
-        metadata={"path": dg.MetadataValue.path(str(paths["html"])), "report": dg.MetadataValue.md(paths["md"].read_text())},
+        metadata={
+            "path": dg.MetadataValue.path(str(paths["html"])),
+            "report": dg.MetadataValue.md(paths["md"].read_text()),
+        },
     )
 
 

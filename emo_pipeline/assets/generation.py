@@ -37,8 +37,12 @@ class GenerationConfig(dg.Config):
     steps: int = Field(default=40, description="Denoising steps (DDIM, section 4.1).")
     guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
     seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
-    speed: str = Field(default="median", description="Head speed, degrees a frame at 30 fps; median (of the buckets) or none.")
-    with_champion: bool = Field(default=True, description="Generate with the champion too, to compare under one protocol.")
+    speed: str = Field(
+        default="median", description="Head speed, degrees a frame at 30 fps; median (of the buckets) or none."
+    )
+    with_champion: bool = Field(
+        default=True, description="Generate with the champion too, to compare under one protocol."
+    )
 
 
 @dg.asset(
@@ -61,7 +65,8 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
         "protocol": dataclasses.asdict(protocol),
         "clips": clips,
         "models": {
-            method: {"checkpoint": root.relative(path), "sha256": checkpoint_sha256(path)} for method, path in models.items()
+            method: {"checkpoint": root.relative(path), "sha256": checkpoint_sha256(path)}
+            for method, path in models.items()
         },
         "config": config.model_dump(),
     }
@@ -96,7 +101,12 @@ _WANTED = ("clip_id", "identity_id", "path", "sound_path", "protocol")
 
 
 def make_videos(
-    context: dg.AssetExecutionContext, root: "DataRoot", model: Path, folder: Path, config: GenerationConfig, **given: Any
+    context: dg.AssetExecutionContext,
+    root: "DataRoot",
+    model: Path,
+    folder: Path,
+    config: GenerationConfig,
+    **given: Any,
 ) -> None:
     """folder/CLIP.mp4 for each test clip; finished ones are kept. `given` replaces speed or face_region."""
     from emo_model.data.manifests import manifest_path
@@ -121,7 +131,9 @@ def _speed(text: str) -> float | str | None:
     try:
         return float(text)
     except ValueError:
-        raise UserError(f"speed: wanted median, none or degrees a frame, got {text!r}; mend it in the launchpad") from None
+        raise UserError(
+            f"speed: wanted median, none or degrees a frame, got {text!r}; mend it in the launchpad"
+        ) from None
 
 
 def _other_champion(root: "DataRoot", newest: Path) -> Path | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import dagster as dg
 from pydantic import Field
 
-from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER, shard_assets
 from emo_pipeline.failures import one_line
 from emo_pipeline.partitions import SHARDS
@@ -57,7 +56,9 @@ def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, d
             "new": report.new,
             "shards": len(report.shards),
             "sources by collection": dict(report.by_collection),
-            "skipped": dg.MetadataValue.table(skipped, schema=dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("why")])),
+            "skipped": dg.MetadataValue.table(
+                skipped, schema=dg.TableSchema([dg.TableColumn("name"), dg.TableColumn("why")])
+            ),
             "path": dg.MetadataValue.path(str(root.single(SOURCES))),
         },
     )

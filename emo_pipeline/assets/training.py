@@ -56,7 +56,9 @@ class ImageConfig(StageConfig):
     """The first stage can also go on from the champion."""
 
     continue_from: str = Field(default="base_weights", description="base_weights or champion.")
-    only_if_changed: bool = Field(default=False, description="Stop, green, where the manifests are those of the last training.")
+    only_if_changed: bool = Field(
+        default=False, description="Stop, green, where the manifests are those of the last training."
+    )
 
 
 @dg.asset(group_name="training", kinds={"pytorch"}, owners=[OWNER], code_version=CODE_VERSION)
@@ -85,7 +87,9 @@ def _origin(config: BaseConfig) -> str:
     return f"random initialisation, seed {config.seed}"
 
 
-def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifest: str, also: tuple[str, ...], text: str) -> dg.AssetsDefinition:
+def _stage_asset(
+    stage: str, config_type: type[StageConfig], start: str, manifest: str, also: tuple[str, ...], text: str
+) -> dg.AssetsDefinition:
     """The asset of one stage. `start`: the asset its weights come from; `manifest`: of its clips."""
     asset = f"{stage}_checkpoint"
 
@@ -105,7 +109,9 @@ def _stage_asset(stage: str, config_type: type[StageConfig], start: str, manifes
     def checkpoint(
         context: dg.AssetExecutionContext, config: config_type, data: Data, trainer: Trainer, tracking: Tracking
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        if getattr(config, "only_if_changed", False) and manifest_versions(context.instance) == trained_versions(context.instance):
+        if getattr(config, "only_if_changed", False) and manifest_versions(context.instance) == trained_versions(
+            context.instance
+        ):
             context.log.info("the manifests hold what the last training read: nothing to train")
             yield from _guarded(asset, checkpoint_of(context, data.root, stage).parent.parent)  # of the one that stays
             return
@@ -252,7 +258,9 @@ def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.
     checkpoint = run_dir / summary["checkpoint"]
     sha256 = checkpoint_sha256(checkpoint)
     losses = {
-        f"loss {when} ({what})": summary[f"loss_{when}"][what] for what in summary["loss_start"] for when in ("start", "end")
+        f"loss {when} ({what})": summary[f"loss_{when}"][what]
+        for what in summary["loss_start"]
+        for when in ("start", "end")
     }
     run.tags({"checkpoint": checkpoint, "checkpoint_sha256": sha256})
     run.numbers({name.replace("(", "").replace(")", "").replace(" ", "_"): value for name, value in losses.items()})

@@ -15,9 +15,7 @@ def test_an_sdist_with_another_hash_is_refused_before_its_set_up_script_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = tmp_path / "ran"
-    script = (
-        f"open({str(ran)!r}, 'w').close()\nimport setuptools\nsetuptools.setup(name='odd', version='1.0')\n"
-    )
+    script = f"open({str(ran)!r}, 'w').close()\nimport setuptools\nsetuptools.setup(name='odd', version='1.0')\n"
     index = tmp_path / "index"
     index.mkdir()
     with tarfile.open(index / "odd-1.0.tar.gz", "w:gz") as sdist:
@@ -44,9 +42,7 @@ def test_a_file_of_a_tar_archive_is_taken(tmp_path: Path) -> None:
         take(tmp_path / "odd-1.0.tar.gz", ("odd-1.0/data/other.wav",))
 
 
-def test_a_write_that_fails_half_way_leaves_what_was_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "net.bin"
     target.write_bytes(b"old")
     monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))

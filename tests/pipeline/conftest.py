@@ -34,7 +34,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield found
 
 
-def report(instance: dg.DagsterInstance, asset: str, version: str = "1", partition: str | None = None, **inputs: str) -> None:
+def report(
+    instance: dg.DagsterInstance, asset: str, version: str = "1", partition: str | None = None, **inputs: str
+) -> None:
     """Say that an asset was materialized, with a data version and those of the inputs it read."""
     tags = {"dagster/data_version": version, "dagster/code_version": "1"}
     tags |= {f"dagster/input_data_version/{name}": value for name, value in inputs.items()}

@@ -24,7 +24,11 @@ def put(root: DataRoot, table: str, *rows: dict[str, Any]) -> None:
 
 def shots(root: DataRoot, *spans: tuple[int, int], frames: int = 10) -> None:
     put(root, "landmarks", *({"video_id": "v", "source_frame": i} for i in range(frames)))
-    put(root, "shots", *({"video_id": "v", "shot": n, "start_frame": a, "end_frame": b} for n, (a, b) in enumerate(spans)))
+    put(
+        root,
+        "shots",
+        *({"video_id": "v", "shot": n, "start_frame": a, "end_frame": b} for n, (a, b) in enumerate(spans)),
+    )
 
 
 def test_row_schema_takes_what_records_describes(root: DataRoot) -> None:
@@ -80,7 +84,8 @@ def test_cuts_cover_video(root: DataRoot, spans: tuple, said: str | None) -> Non
 
 
 @pytest.mark.parametrize(
-    ("box", "ok"), [([10, 10, 50, 50], True), ([-2, 10, 38, 50], True), ([-30, 10, 10, 50], False), ([50, 10, 10, 50], False)]
+    ("box", "ok"),
+    [([10, 10, 50, 50], True), ([-2, 10, 38, 50], True), ([-30, 10, 10, 50], False), ([50, 10, 10, 50], False)],
 )
 def test_boxes_inside_frames(root: DataRoot, box: list[float], ok: bool) -> None:
     put(root, "videos", {"source_id": "s", "video_id": "v", "width": 100, "height": 100})
@@ -100,7 +105,11 @@ def test_audio_as_long_as_video(root: DataRoot, samples: int, ok: bool) -> None:
 
 def people(root: DataRoot, splits: dict[str, str], clips: dict[str, str]) -> None:
     """identity -> split, clip -> identity."""
-    write_rows(root.single("splits"), TABLES["splits"], [{"identity_id": i, "split": s, "rule": "r"} for i, s in splits.items()])
+    write_rows(
+        root.single("splits"),
+        TABLES["splits"],
+        [{"identity_id": i, "split": s, "rule": "r"} for i, s in splits.items()],
+    )
     rows = [{"clip_id": clip, "identity_id": person, "method": "m"} for clip, person in clips.items()]
     write_rows(root.single("identities"), TABLES["identities"], rows)
 
@@ -141,7 +150,9 @@ SUMMARY: dict[str, Any] = {
 def test_a_frozen_part_that_moved_is_seen() -> None:
     find = checks.FROZEN_PARAMETERS_UNCHANGED.find
     assert not find(SUMMARY)
-    assert find({**SUMMARY, "parts_after": {**SUMMARY["parts_after"], "audio_layers": "b"}}) == ["audio_layers was frozen and changed"]
+    assert find({**SUMMARY, "parts_after": {**SUMMARY["parts_after"], "audio_layers": "b"}}) == [
+        "audio_layers was frozen and changed"
+    ]
 
 
 def test_a_trained_part_that_never_moved_is_seen() -> None:

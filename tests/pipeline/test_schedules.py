@@ -76,7 +76,9 @@ def test_a_training_that_never_finished_does_not_count(defs: dg.Definitions, ins
 
 
 @pytest.mark.parametrize("job", ["retrain", "train_all"])
-def test_a_second_tick_during_a_training_is_skipped(defs: dg.Definitions, instance: dg.DagsterInstance, job: str) -> None:
+def test_a_second_tick_during_a_training_is_skipped(
+    defs: dg.Definitions, instance: dg.DagsterInstance, job: str
+) -> None:
     run = instance.create_run_for_job(defs.resolve_job_def(job), status=dg.DagsterRunStatus.STARTED)
     runs, why = tick(defs, instance)
     assert runs == 0 and f"{job} is under way (run {run.run_id[:8]})" in why
@@ -88,7 +90,9 @@ def test_the_requested_run_is_valid_and_stops_where_nothing_changed(
     """The dataset is built inside the run; with the manifests of last time the stages are skipped and the run is green."""
     trained(instance)
     finished_run(root, "image", RUN)
-    only = [dg.AssetKey(name) for name in ("image_checkpoint", "video_checkpoint", "speed_checkpoint", "generated_videos")]
+    only = [
+        dg.AssetKey(name) for name in ("image_checkpoint", "video_checkpoint", "speed_checkpoint", "generated_videos")
+    ]
     result = defs.resolve_job_def("retrain").execute_in_process(
         RETRAIN_CONFIG, instance, asset_selection=only, run_id=RUN
     )

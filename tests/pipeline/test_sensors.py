@@ -24,11 +24,19 @@ def old(path: Path, content: bytes = b"video", age_s: float = 100) -> Path:
 
 
 def tick(
-    sensor: dg.SensorDefinition, defs: dg.Definitions, instance: dg.DagsterInstance, data: Data, cursor: str | None = None
+    sensor: dg.SensorDefinition,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    data: Data,
+    cursor: str | None = None,
 ) -> SimpleNamespace:
     """run keys and partitions asked for, the next cursor, why nothing was asked for."""
     context = dg.build_sensor_context(
-        instance, cursor=cursor, repository_def=defs.get_repository_def(), resources={"data": data}
+        instance,
+        cursor,
+        repository_def=defs.get_repository_def(),
+        resources={"data": data},
+        instance_ref=instance.get_ref(),
     )
     found = sensor.evaluate_tick(context)
     requests = found.run_requests or []
@@ -42,7 +50,12 @@ def tick(
     ("sensor", "name"), [(sensors.drop_folder, "a file; with 'quotes' ü.mp4"), (sensors.url_lists, "mine.urls.txt")]
 )
 def test_a_new_file_asks_for_registration_once_and_a_changed_one_again(
-    sensor: dg.SensorDefinition, name: str, defs: dg.Definitions, instance: dg.DagsterInstance, data: Data, root: DataRoot
+    sensor: dg.SensorDefinition,
+    name: str,
+    defs: dg.Definitions,
+    instance: dg.DagsterInstance,
+    data: Data,
+    root: DataRoot,
 ) -> None:
     assert tick(sensor, defs, instance, data).why == "nothing there"
     path = old(root.folder("0_raw") / name)
@@ -114,7 +127,7 @@ def test_a_failed_run_becomes_a_line_in_the_ledger(instance: dg.DagsterInstance,
         broken()
 
     result = doomed.execute_in_process(instance=instance, raise_on_error=False)
-    failure = result.get_job_failure_event()
+    failure = result.get_run_failure_event()
     context = dg.build_run_status_sensor_context(
         "failure_ledger", failure, instance, result.dagster_run, resources={"data": data}
     ).for_run_failure()

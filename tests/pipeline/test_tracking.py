@@ -39,14 +39,18 @@ def test_a_stand_ins_name_is_kept_in_mlflow(run: TrackedRun) -> None:
     assert metrics["fid:efficientnet-lite0"] == 3.5 and "fid" not in metrics
 
 
-def test_artifacts_belong_to_the_data_root_and_nothing_lands_beside_the_caller(tracking: Tracking, run: TrackedRun) -> None:
+def test_artifacts_belong_to_the_data_root_and_nothing_lands_beside_the_caller(
+    tracking: Tracking, run: TrackedRun
+) -> None:
     experiment = run.client.get_experiment(run.experiment_id)
     assert experiment.artifact_location == (Path(tracking.folder) / "mlartifacts").as_uri()
     assert (Path(tracking.folder) / "mlflow.db").exists()
     assert not Path("mlruns").exists() and not Path("mlflow.db").exists()
 
 
-def test_the_link_is_one_the_ui_understands(run: TrackedRun, monkeypatch: pytest.MonkeyPatch, tracking: Tracking) -> None:
+def test_the_link_is_one_the_ui_understands(
+    run: TrackedRun, monkeypatch: pytest.MonkeyPatch, tracking: Tracking
+) -> None:
     assert run.url == f"http://127.0.0.1:5000/#/experiments/{run.experiment_id}/runs/{run.run_id}"
     monkeypatch.setenv("MLFLOW_PORT", "5001")
     assert tracking.address == "http://127.0.0.1:5001"
@@ -60,4 +64,8 @@ def test_the_champion_bears_the_alias_and_its_checkpoint_is_named_not_copied(
     champion = run.client.get_model_version_by_alias("emo", "champion")
     assert (first, second, champion.version) == ("1", "2", 2) or champion.version == second
     assert champion.source == str(tmp_path / "two")
-    assert not any((Path(tracking.folder) / "mlartifacts").rglob("*")) if (Path(tracking.folder) / "mlartifacts").exists() else True
+    assert (
+        not any((Path(tracking.folder) / "mlartifacts").rglob("*"))
+        if (Path(tracking.folder) / "mlartifacts").exists()
+        else True
+    )
