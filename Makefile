@@ -29,6 +29,8 @@ export EMO_DATA EMO_WEIGHTS EMO_SAMPLES DAGSTER_PORT MLFLOW_PORT RAW
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
+# OpenMP's threads spin while they wait: beside another busy process that made a training step ten times slower.
+export OMP_WAIT_POLICY := passive
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 # What the demo and the tests load; `emo weights list` names the others.

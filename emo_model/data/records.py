@@ -48,10 +48,10 @@ class Table:
         return pa.schema([column.field for column in self.columns])
 
 
-STRING, FLOAT, INT, BOOL = pa.string(), pa.float64(), pa.int32(), pa.bool_()
+STRING, FLOAT, FLOAT32, INT, BOOL = pa.string(), pa.float64(), pa.float32(), pa.int32(), pa.bool_()
 
 
-def _vector(_count: int, of: pa.DataType = pa.float32()) -> pa.DataType:
+def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
     """A list of that many numbers. Arrow 25 cannot read a fixed-size list back from parquet once one is null."""
     return pa.list_(of)
 
