@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -126,7 +126,7 @@ def _stamp(step: Step, item: Item) -> str:
     return text_sha256(step.name, step.version, item.key, item.inputs)
 
 
-def _run(step: Step, root: DataRoot, shard: str, items: list[Item], workers: int):
+def _run(step: Step, root: DataRoot, shard: str, items: list[Item], workers: int) -> Iterator[tuple[Item, Rows]]:
     """Yield (item, rows) as items finish. An item that kills its worker is run once more alone, then rejected."""
     if workers <= 1 or len(items) <= 1:
         for item in items:

@@ -31,18 +31,15 @@ class Mesh:
     @property
     def mouth(self) -> NDArray[np.bool_]:
         """(898,) the triangles between the lips: what is seen of the inside of the mouth."""
-        return np.isin(self.triangles, (*UPPER_INNER_LIP, *LOWER_INNER_LIP)).all(axis=1)
+        return np.all(np.isin(self.triangles, (*UPPER_INNER_LIP, *LOWER_INNER_LIP)), axis=1)
 
 
 def read(path: Path) -> Mesh:
     """The canonical mesh of a GeometryPipelineMetadata file."""
-    message = dict(_fields(path.read_bytes()))[1]  # canonical_mesh, the last of that field
-    floats, indices = [], []
-    for number, value in _fields(message):
-        if number == 3:
-            floats.append(struct.unpack("<f", value)[0])
-        elif number == 4:
-            indices.append(value)
+    message = next(value for number, value in _fields(path.read_bytes()) if number == 1 and isinstance(value, bytes))
+    fields = list(_fields(message))
+    floats = [struct.unpack("<f", value)[0] for number, value in fields if number == 3 and isinstance(value, bytes)]
+    indices = [value for number, value in fields if number == 4 and isinstance(value, int)]
     vertices = np.array(floats).reshape(-1, 5)[:, :3]  # x y z u v
     return Mesh(vertices, np.array(indices, np.int32).reshape(-1, 3))
 

@@ -25,6 +25,7 @@ from emo_model.talking_set import motion
 from emo_model.talking_set.head import Head, Picture, fit, translation
 
 RATE = 16000
+Track = NDArray[np.float64]  # (F,) one number a frame
 SPEEDS = (0.35, 0.8, 1.4, 2.0)  # mean head speeds, degrees a frame at 30 fps
 
 
@@ -105,7 +106,7 @@ def _render(job: _Job, head: Head, voice: NDArray[np.float32]) -> None:
     media.write_video(job.path, pictures(), job.fps, (head.size, head.size), voice)
 
 
-def _write_truth(job: _Job, head: Head, times, turns: Rotation, opening) -> None:
+def _write_truth(job: _Job, head: Head, times: Track, turns: Rotation, opening: Track) -> None:
     wxyz = turns.as_quat(scalar_first=True)
     boxes = [head.box(turn, float(mouth)) for turn, mouth in zip(turns, opening, strict=True)]
     columns = {
