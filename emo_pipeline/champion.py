@@ -43,7 +43,8 @@ def decide(
     truth = _of(rows, CONTROL)
     verdicts = [_compare(name, mine[name]["value"], theirs[name]["value"], truth) for name in mine if name in theirs]
     wins, losses = (sum(better is wanted for better, _ in verdicts) for wanted in (True, False))
-    summary = f"better on {wins}, worse on {losses} of {len(verdicts)} metrics: {'promoted' if wins > losses else 'kept the champion'}"
+    outcome = "promoted" if wins > losses else "kept the champion"
+    summary = f"better on {wins}, worse on {losses} of {len(verdicts)} metrics: {outcome}"
     return Decision(wins > losses, (*(line for _, line in verdicts), summary))
 
 

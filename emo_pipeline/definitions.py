@@ -10,7 +10,18 @@ from typing import Any
 
 import dagster as dg
 
-from emo_pipeline.assets import audio, clips, dataset, evaluation, faces, generation, motion, sources, training
+from emo_pipeline.assets import (
+    ablations,
+    audio,
+    clips,
+    dataset,
+    evaluation,
+    faces,
+    generation,
+    motion,
+    sources,
+    training,
+)
 from emo_pipeline.jobs import JOBS
 from emo_pipeline.launch import Trainer
 from emo_pipeline.resources import Data
@@ -18,7 +29,7 @@ from emo_pipeline.schedules import SCHEDULES, nightly_catalog
 from emo_pipeline.sensors import SENSORS
 from emo_pipeline.tracking import Tracking
 
-GROUPS = (sources, clips, faces, motion, audio, dataset, training, generation, evaluation)  # the data's order
+GROUPS = (sources, faces, clips, motion, audio, dataset, training, generation, evaluation, ablations)
 
 
 def build_definitions(

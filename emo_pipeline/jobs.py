@@ -1,12 +1,13 @@
 """What is run together: each job is a selection of assets.
 
-Here: selections, executors, tags, and the two jobs that are no selection (retrain's config, maintenance). Not here: when
-they run (schedules, sensors) or what an asset does.
+Here: selections, executors, and the one job that is no selection (maintenance). Not here: when they run (schedules,
+sensors) or what an asset does.
 """
 
 from datetime import datetime, timedelta
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from emo_pipeline.partitions import SHARDS
 
@@ -38,7 +39,7 @@ evaluate = dg.define_asset_job(
 retrain = dg.define_asset_job(
     "retrain",
     DATASET | TRAINING | EVALUATION,
-    description="Dataset, three stages, evaluation, champion gate. Launched weekly by weekly_retrain, if the data changed.",
+    description="Dataset, three stages, evaluation, champion gate; launched by weekly_retrain if the data changed.",
 )
 
 
@@ -90,4 +91,12 @@ def maintenance() -> None:
     delete_old_runs()
 
 
-JOBS = [ingest_shard, register_sources, build_dataset, train_all, evaluate, retrain, maintenance]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingest_shard,
+    register_sources,
+    build_dataset,
+    train_all,
+    evaluate,
+    retrain,
+    maintenance,
+]

@@ -7,4 +7,5 @@ never moves one) or what happens in a shard (assets).
 import dagster as dg
 
 # Append-only: a shard is never deleted, because a run that is under way on it would die storing its result.
-SHARDS = dg.DynamicPartitionsDefinition(name="source_shards")
+SHARDS_NAME = "source_shards"
+SHARDS = dg.DynamicPartitionsDefinition(name=SHARDS_NAME)

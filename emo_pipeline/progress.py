@@ -23,7 +23,7 @@ class Progress(logging.Handler):
     def logger(self) -> dg.LoggerDefinition:
         """To be given to Definitions as the logger `console`."""
 
-        @dg.logger(description="Progress lines of the demo.")
+        @dg.logger({}, description="Progress lines of the demo.")
         def quiet(context: dg.InitLoggerContext) -> logging.Logger:
             log = logging.Logger("emo.progress", logging.DEBUG)  # Dagster tells of steps at DEBUG
             log.addHandler(self)

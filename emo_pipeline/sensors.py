@@ -6,6 +6,7 @@ each holds a signature of the content it stands for: a changed file is worked on
 
 import json
 import time
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import dagster as dg
 from emo_model.data.store import text_sha256
 from emo_pipeline.assets.evaluation import METRICS
 from emo_pipeline.jobs import evaluate, ingest_shard, register_sources
-from emo_pipeline.partitions import SHARDS
+from emo_pipeline.partitions import SHARDS, SHARDS_NAME
 from emo_pipeline.resources import Data
 
 STOPPED = dg.DefaultSensorStatus.STOPPED
@@ -67,12 +68,12 @@ def new_sources(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEnt
     from emo_model.data.sources import collections, local_path, registered
 
     root = data.root
-    known, shards = collections(root), {}
+    known, shards = collections(root), defaultdict[str, list[str]](list)
     for row in registered(root):
         path = local_path(root, row, known)
         state = signature([path]) if path else ""
-        shards.setdefault(row["shard"], []).append(f"{row['source_id']} {state}")
-    missing = [shard for shard in shards if shard not in context.instance.get_dynamic_partitions(SHARDS.name)]
+        shards[row["shard"]].append(f"{row['source_id']} {state}")
+    missing = [shard for shard in shards if shard not in context.instance.get_dynamic_partitions(SHARDS_NAME)]
     return dg.SensorResult(
         [
             dg.RunRequest(partition_key=shard, run_key=f"{shard}:{text_sha256(*sorted(rows))[:16]}")

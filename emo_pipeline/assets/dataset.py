@@ -1,7 +1,7 @@
 """Group dataset: from clips to who is in training, what a stage may use, and the catalog.
 
-Here: shells around emo_model.data.splits, manifests, catalog, card, and the fan-in over all shards. These assets have no
-partitions: each reads whatever the shards hold when it runs, and clip_catalog says which shards are missing.
+Here: shells around emo_model.data.splits, manifests, catalog, card, and the fan-in over all shards. These assets have
+no partitions: each reads whatever the shards hold when it runs, and clip_catalog says which shards are missing.
 """
 
 from collections import Counter
@@ -14,16 +14,20 @@ from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER
 from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS
 from emo_pipeline.failures import one_line
-from emo_pipeline.partitions import SHARDS
+from emo_pipeline.partitions import SHARDS, SHARDS_NAME
 from emo_pipeline.resources import Data
 
 if TYPE_CHECKING:
     from emo_model.data.manifests import ManifestReport
 
 # eager() and on_cron() wait for ever on one failed shard; this form does not (a test holds it).
-NIGHTLY = (
-    dg.AutomationCondition.cron_tick_passed("0 2 * * *").since_last_handled() & ~dg.AutomationCondition.in_progress()
-).with_label("nightly_even_if_shards_failed")
+_TWO_AT_NIGHT: dg.AutomationCondition = dg.AutomationCondition.cron_tick_passed("0 2 * * *")
+_IDLE: dg.AutomationCondition = ~dg.AutomationCondition.in_progress()
+NIGHTLY = (_TWO_AT_NIGHT.since_last_handled() & _IDLE).with_label("nightly_even_if_shards_failed")
+
+EVERY_SHARD = dg.AssetCheckSpec(
+    "every_shard_is_there", asset="clip_catalog", description="no registered shard failed or is missing (a warning)"
+)
 
 
 class Thresholds(dg.Config):
@@ -141,7 +145,7 @@ def _seen(report: "ManifestReport", policy: dict[str, Any]) -> dict[str, Any]:
     deps=["clip_rows", "train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "speed_buckets"],
     group_name="dataset", kinds={"duckdb"}, owners=[OWNER], code_version="1",
     pool="catalog_writer", automation_condition=NIGHTLY,
-    check_specs=[dg.AssetCheckSpec("every_shard_is_there", asset="clip_catalog", description="no registered shard failed or is missing")],
+    check_specs=[EVERY_SHARD],
 )  # fmt: skip
 @one_line
 def clip_catalog(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
@@ -174,7 +178,7 @@ def clip_catalog(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
 
 def missing_shards(instance: dg.DagsterInstance) -> list[str]:
     """Registered shards whose clip_rows were never made, or whose last attempt failed."""
-    registered = instance.get_dynamic_partitions(SHARDS.name)
+    registered = instance.get_dynamic_partitions(SHARDS_NAME)
     made = instance.get_materialized_partitions(dg.AssetKey("clip_rows"))
     states = instance.get_status_by_partition(dg.AssetKey("clip_rows"), registered, SHARDS) or {}
     failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}

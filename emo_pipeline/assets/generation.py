@@ -17,7 +17,7 @@ from pydantic import Field
 from emo_model.errors import UserError
 from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER
-from emo_pipeline.assets.training import checkpoint_of, checkpoint_sha256
+from emo_pipeline.checkpoints import champion, checkpoint_of
 from emo_pipeline.failures import one_line
 from emo_pipeline.lineage import find_latest, lineage
 from emo_pipeline.resources import Data
@@ -30,7 +30,7 @@ OURS, CHAMPION = "ours", "champion"
 
 
 class GenerationConfig(dg.Config):
-    """How test videos are made. The clips and their length are part of the protocol: numbers compare under equal ones."""
+    """How test videos are made. Clips and their length are part of the protocol: numbers compare under equal ones."""
 
     clips: int | None = Field(default=None, description="At most this many test clips; empty: all of eval_manifest.")
     seconds: float = Field(default=10.0, description="Seconds of each clip, from its start.")
@@ -46,11 +46,14 @@ class GenerationConfig(dg.Config):
 
 
 @dg.asset(
-    deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER], code_version="1",
+    deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER],
+    code_version="1",
 )  # fmt: skip
 @one_line
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
     """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound."""
+    from emo_model.generate.generate import checkpoint_sha256
+
     from emo_model.data.store import text_sha256, write_json
 
     root, folder = data.root, data.root.folder("7_generated") / lineage(context)
@@ -137,8 +140,8 @@ def _speed(text: str) -> float | str | None:
 
 
 def _other_champion(root: "DataRoot", newest: Path) -> Path | None:
-    pointer = root.folder("6_checkpoints") / "champion.json"
-    record = json.loads(pointer.read_text()) if pointer.exists() else None
+    """The champion's checkpoint, if there is one and it is another."""
+    record = champion(root)
     path = root.path / record["checkpoint"] if record else None
     return path if path and path.exists() and path != newest else None
 

@@ -4,13 +4,14 @@ Here: source_registry and the first two shard steps. What a source is and where 
 """
 
 from pathlib import Path
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from emo_pipeline.assets.shards import OWNER, shard_assets
 from emo_pipeline.failures import one_line
-from emo_pipeline.partitions import SHARDS
+from emo_pipeline.partitions import SHARDS_NAME
 from emo_pipeline.resources import Data
 
 
@@ -20,7 +21,9 @@ class Folder(dg.Config):
     path: str
     name: str | None = Field(default=None, description="Collection name; empty: the folder's own.")
     licence: str = Field(default="unknown", description="Licence of its videos, kept with every clip.")
-    identity: str = Field(default="none", description="How a file names its person: none, hdtf or folder.")
+    identity: Literal["none", "hdtf", "folder"] = Field(
+        default="none", description="How a file names its person: none, hdtf or folder."
+    )
 
 
 class RegistryConfig(dg.Config):
@@ -34,7 +37,7 @@ class RegistryConfig(dg.Config):
 @one_line
 def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, data: Data) -> dg.MaterializeResult:
     """All sources, raw files and URLs, each with its shard (at most 200 sources or 2 GB). Rows are only ever added;
-    new shards become partitions here. Files dropped into 0_raw and lists 0_raw/NAME.urls.txt are found by themselves."""
+    new shards become partitions here. Files in 0_raw and lists 0_raw/NAME.urls.txt are found by themselves."""
     from emo_model.data import sources
     from emo_model.data.config import DataConfig
     from emo_model.data.records import SOURCES
@@ -46,7 +49,7 @@ def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, d
     for folder in config.folders:
         sources.add_folder(root, Path(folder.path), folder.name, folder.licence, folder.identity)
     report = sources.register(root)
-    context.instance.add_dynamic_partitions(SHARDS.name, list(report.shards))
+    context.instance.add_dynamic_partitions(SHARDS_NAME, list(report.shards))
     rows = root.read_single(SOURCES)
     skipped = [dg.TableRecord({"name": name, "why": why}) for name, why in report.skipped]
     return dg.MaterializeResult(

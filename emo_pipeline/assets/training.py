@@ -8,21 +8,20 @@ MLflow run. What training is lives in emo_model.train.
 """
 
 import json
-import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 from pydantic import Field
 
-from emo_model.errors import UserError
 from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER
+from emo_pipeline.checkpoints import checkpoint_of, run_spec
 from emo_pipeline.checks import FROZEN_PARAMETERS_UNCHANGED, LOSS_FINITE
 from emo_pipeline.failures import one_line
 from emo_pipeline.launch import Rows, Trainer
-from emo_pipeline.lineage import find_latest, lineage
+from emo_pipeline.lineage import lineage
 from emo_pipeline.resources import Data
 from emo_pipeline.tracking import TrackedRun, Tracking
 from emo_pipeline.versions import manifest_versions, trained_versions
@@ -69,7 +68,7 @@ def base_weights(context: dg.AssetExecutionContext, config: BaseConfig, data: Da
     from emo_model.data.store import text_sha256, write_json
 
     network, root = preset(config.preset).network, data.root
-    record = {"preset": config.preset, "seed": config.seed, "origin": _origin(config)}
+    record: dict[str, Any] = {"preset": config.preset, "seed": config.seed, "origin": _origin(config)}
     path = root.folder("6_checkpoints") / "base_weights.json"
     write_json(path, record)
     return dg.MaterializeResult(
@@ -107,17 +106,23 @@ def _stage_asset(
         output_required=stage != "image",  # not made where nothing changed: then the stages after it are skipped too
     )
     def checkpoint(
-        context: dg.AssetExecutionContext, config: config_type, data: Data, trainer: Trainer, tracking: Tracking
+        context: dg.AssetExecutionContext,
+        config: config_type,  # type: ignore[valid-type]  # Dagster reads it as the launchpad's schema
+        data: Data,
+        trainer: Trainer,
+        tracking: Tracking,
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        if getattr(config, "only_if_changed", False) and manifest_versions(context.instance) == trained_versions(
-            context.instance
-        ):
+        if getattr(config, "only_if_changed", False) and _same_manifests(context.instance):
             context.log.info("the manifests hold what the last training read: nothing to train")
             yield from _guarded(asset, checkpoint_of(context, data.root, stage).parent.parent)  # of the one that stays
             return
         yield _make(context, stage, manifest.removeprefix("train_manifest_"), config, data, trainer, tracking)
 
     return checkpoint
+
+
+def _same_manifests(instance: dg.DagsterInstance) -> bool:
+    return manifest_versions(instance) == trained_versions(instance)
 
 
 @one_line
@@ -131,105 +136,12 @@ def _make(
     tracking: Tracking,
 ) -> dg.MaterializeResult:
     asset, run_dir = f"{stage}_checkpoint", data.root.folder("6_checkpoints") / stage / lineage(context)
-    spec = _spec(context, data.root, stage, clips, config, run_dir)
+    numbers = config.model_dump(exclude={"continue_from", "only_if_changed"})
+    begin = getattr(config, "continue_from", "base_weights")
+    spec = run_spec(context, data.root, stage, clips, run_dir, numbers, begin)
     run = tracking.run(asset, lineage(context), f"{stage} stage")
     _train(context, asset, spec, trainer, run)
     return _result(asset, data.root, run_dir, run)
-
-
-def _spec(
-    context: dg.AssetExecutionContext, root: "DataRoot", stage: str, clips: str, config: StageConfig, run_dir: Path
-) -> "RunSpec":
-    """The run as a value, written to run.json. UserError where this run folder was begun with other numbers."""
-    from emo_model.data.manifests import manifest_path
-    from emo_model.data.store import write_text
-    from emo_model.train.config import RunSpec
-
-    start, preset, seed = _start(context, root, stage, config)
-    manifest, heldout = manifest_path(root, f"train_{clips}"), manifest_path(root, f"held_out_{clips}")
-    spec = RunSpec(
-        stage=stage,
-        preset=preset,
-        seed=seed,
-        start=start,
-        manifest=manifest,
-        heldout=heldout if _rows(heldout) else None,
-        root=root.path,
-        run_dir=run_dir,
-        speed_buckets=_buckets(root) if stage == "speed" else None,
-        provenance=_provenance(context, manifest),
-        **config.model_dump(exclude={"continue_from", "only_if_changed"}),
-    )
-    path = run_dir / "run.json"
-    if path.exists() and RunSpec.read(path).model_copy(update={"provenance": spec.provenance}) != spec:
-        raise UserError(f"{run_dir} was begun with other numbers; launch a new run instead of re-executing the old one")
-    write_text(path, spec.model_dump_json(indent=2))
-    return spec
-
-
-def _start(
-    context: dg.AssetExecutionContext, root: "DataRoot", stage: str, config: StageConfig
-) -> tuple[Path | None, str, int]:
-    """(checkpoint to start from, preset, seed). The preset is that of what the stage starts from."""
-    from emo_model.train.config import RunSpec
-    from emo_model.train.stages import STAGES
-
-    before = STAGES[stage].follows
-    if before is not None:
-        start = checkpoint_of(context, root, before)
-        spec = RunSpec.read(start.parent.parent / "run.json")
-        return start, spec.preset, spec.seed
-    base = root.folder("6_checkpoints") / "base_weights.json"
-    if not base.exists():
-        raise UserError(f"no {base.name} in {base.parent}; materialize base_weights first")
-    record = json.loads(base.read_text())
-    return _champion(root, config), record["preset"], record["seed"]
-
-
-def _champion(root: "DataRoot", config: StageConfig) -> Path | None:
-    wanted = getattr(config, "continue_from", "base_weights")
-    if wanted == "base_weights":
-        return None
-    if wanted != "champion":
-        raise UserError(f"continue_from: wanted base_weights or champion, got {wanted!r}; mend it in the launchpad")
-    pointer = root.folder("6_checkpoints") / "champion.json"
-    if not pointer.exists():
-        raise UserError("there is no champion yet; launch train_all with continue_from: base_weights")
-    return root.path / json.loads(pointer.read_text())["checkpoint"]
-
-
-def _provenance(context: dg.AssetExecutionContext, manifest: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    from emo_model.data.store import rows_sha256
-
-    if not manifest.exists():
-        raise UserError(f"no {manifest.name}; materialize its manifest first (job build_dataset)")
-    return {
-        "manifest": manifest.stem,
-        "manifest_version": rows_sha256(pq.ParquetFile(manifest).read()),
-        "git_commit": _git_commit(),
-        "dagster_run": lineage(context),
-    }
-
-
-def _rows(manifest: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return pq.read_metadata(manifest).num_rows if manifest.exists() else 0
-
-
-def _buckets(root: "DataRoot") -> Mapping[str, Any]:
-    path = root.folder("5_manifest") / "speed_buckets.json"
-    if not path.exists():
-        raise UserError("no speed_buckets.json; materialize speed_buckets first (job build_dataset)")
-    return {key: value for key, value in json.loads(path.read_text()).items() if key in ("centres", "radii")}
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None
 
 
 def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", trainer: Trainer, run: TrackedRun) -> None:
@@ -252,6 +164,8 @@ def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", train
 
 
 def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.MaterializeResult:
+    from emo_model.generate.generate import checkpoint_sha256
+
     from emo_model.data.store import text_sha256
 
     summary, rows = _recorded(run_dir)
@@ -292,27 +206,6 @@ def _recorded(run_dir: Path) -> tuple[dict[str, Any], Rows]:
     """summary.json and the rows of progress.jsonl."""
     lines = (run_dir / "progress.jsonl").read_text().splitlines()
     return json.loads((run_dir / "summary.json").read_text()), [json.loads(line) for line in lines]
-
-
-def checkpoint_sha256(folder: Path) -> str:
-    """Hash over names and bytes of a checkpoint's files, without what only serves to go on training."""
-    from emo_model.data.store import file_sha256, text_sha256
-
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).parts[0] != "training")
-    return text_sha256(*(f"{path.relative_to(folder).as_posix()} {file_sha256(path)}" for path in files))
-
-
-def checkpoint_of(context: dg.AssetExecutionContext, root: "DataRoot", stage: str) -> Path:
-    """A stage's checkpoint: of this run if it made one, else the last materialized one. UserError if there is none."""
-    return find_latest(
-        context, root, f"{stage}_checkpoint", "checkpoint", root.folder("6_checkpoints") / stage, _finished_checkpoint
-    )
-
-
-def _finished_checkpoint(run_dir: Path) -> Path | None:
-    summary = run_dir / "summary.json"
-    found = json.loads(summary.read_text()) if summary.exists() else {}
-    return run_dir / found["checkpoint"] if found.get("loss_end") else None
 
 
 image_checkpoint = _stage_asset(

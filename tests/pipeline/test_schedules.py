@@ -87,7 +87,7 @@ def test_a_second_tick_during_a_training_is_skipped(
 def test_the_requested_run_is_valid_and_stops_where_nothing_changed(
     defs: dg.Definitions, instance: dg.DagsterInstance, root: DataRoot
 ) -> None:
-    """The dataset is built inside the run; with the manifests of last time the stages are skipped and the run is green."""
+    """The dataset is built inside the run; with last time's manifests the stages are skipped and the run is green."""
     trained(instance)
     finished_run(root, "image", RUN)
     only = [
