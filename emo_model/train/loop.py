@@ -154,7 +154,8 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
 def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig) -> tuple[EMO, DDIMScheduler]:
     if spec.start is not None:
         came = json.loads((spec.start / "provenance.json").read_text()).get("stage") if spec.start.is_dir() else None
-        if came is not None and came not in (stage.name, stage.follows):
+        first = stage.follows is None  # the first stage may also go on from a finished model, for another round
+        if came is not None and not first and came not in (stage.name, stage.follows):
             raise UserError(f"stage {stage.name} starts from {stage.follows}, but {spec.start} is of stage {came}")
         return checkpoint.load_network(spec.start, spec.speed_buckets), diffusion.load_schedule(spec.start)
     if stage.follows is not None:
