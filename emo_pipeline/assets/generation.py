@@ -52,9 +52,8 @@ class GenerationConfig(dg.Config):
 @one_line
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
     """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound."""
-    from emo_model.generate.video import checkpoint_sha256
-
     from emo_model.data.store import text_sha256, write_json
+    from emo_model.generate.video import checkpoint_sha256
 
     root, folder = data.root, data.root.folder("7_generated") / lineage(context)
     clips = test_clips(root, config.clips)

@@ -164,9 +164,8 @@ def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", train
 
 
 def _result(asset: str, root: "DataRoot", run_dir: Path, run: TrackedRun) -> dg.MaterializeResult:
-    from emo_model.generate.video import checkpoint_sha256
-
     from emo_model.data.store import text_sha256
+    from emo_model.generate.video import checkpoint_sha256
 
     summary, rows = _recorded(run_dir)
     checkpoint = run_dir / summary["checkpoint"]
