@@ -4,7 +4,7 @@ from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
 from torch import Tensor, nn
 
-from emo_model.networks.conditions import Conditions
+from emo_model.networks.conditions import At, Conditions
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.reference_attention import ReferenceAttention
 from emo_model.networks.unet import Edit, places, transformer_blocks, watching
@@ -38,7 +38,9 @@ class Backbone(nn.Module):
             code = repeat(conditions.face, "b c h w -> (b f) c h w", f=conditions.frames)
             edits["conv_in"] = lambda _given, returned: returned + code
         if conditions.temporal is not None:
-            temporal = conditions.temporal
-            for place in places(self.unet):
-                edits[place] = lambda _given, returned, place=place: temporal(place, returned)
+            edits |= {place: _at(place, conditions.temporal) for place in places(self.unet)}
         return edits
+
+
+def _at(place: str, temporal: At) -> Edit:
+    return lambda _given, returned: temporal(place, returned)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+At = Callable[[str, Tensor], Tensor]  # (module's name, its hidden state) -> what another box makes of it there
+
 
 @dataclass(frozen=True)
 class Conditions:
@@ -13,5 +15,5 @@ class Conditions:
     frames: int  # [F] frames a clip, folded into the batch
     reference: Mapping[str, Tensor]  # transformer block -> (B, h w, C) from ReferenceNet
     face: Tensor | None = None  # (B, C, h, w) from the Face Locator, added after conv_in
-    audio: Callable[[str, Tensor], Tensor] | None = None  # (block, (B F, h w, C)) -> what audio-attention adds
-    temporal: Callable[[str, Tensor], Tensor] | None = None  # (place, (B F, C, h, w)) -> the same, along frames
+    audio: At | None = None  # (block, (B F, h w, C)) -> what audio-attention adds
+    temporal: At | None = None  # (place, (B F, C, h, w)) -> the same, along frames

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from emo_model.networks.audio_layers import AudioLayers
 from emo_model.networks.backbone import Backbone
-from emo_model.networks.conditions import Conditions
+from emo_model.networks.conditions import At, Conditions
 from emo_model.networks.config import EMOConfig, SpeedBuckets
 from emo_model.networks.face_locator import FaceLocator
 from emo_model.networks.latents import LATENTS
@@ -114,14 +114,14 @@ class EMO(nn.Module):
         )
         return self.backbone(noisy_latent, t, conditions)
 
-    def _listen(self, audio: Tensor):
+    def _listen(self, audio: Tensor) -> At:
         tokens = self.audio_layers.tokens(audio)
         heard = (audio.abs().amax((1, 2, 3)) > 0).to(tokens.dtype)
         heard = heard.repeat_interleave(tokens.shape[0] // len(heard))
         return lambda name, hidden: self.audio_layers.attend(name, hidden, tokens, heard)
 
-    def _along_frames(self, motion: dict[str, Tensor], speed: Tensor | None):
-        hurry = None
+    def _along_frames(self, motion: dict[str, Tensor], speed: Tensor | None) -> At:
+        hurry: At | None = None
         if speed is not None:
             features = self.speed_layers.features(speed, next(iter(motion.values())).shape[1])
             known = (~speed.isnan()).any(dim=1).to(features.dtype)

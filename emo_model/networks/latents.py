@@ -78,4 +78,7 @@ class AutoencoderLatents(nn.Module):
         return self.vae.decode(latents / self.scale).sample.clamp(-1, 1)
 
 
-LATENTS = {"patches": PatchLatents, "autoencoder_kl": AutoencoderLatents}
+LATENTS: dict[str, type[PatchLatents | AutoencoderLatents]] = {
+    "patches": PatchLatents,
+    "autoencoder_kl": AutoencoderLatents,
+}

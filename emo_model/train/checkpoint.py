@@ -124,7 +124,7 @@ def _saved_parts(emo: EMO) -> tuple[str, ...]:
 
 
 def _part(emo: EMO, name: str) -> nn.Module:
-    return emo.latents.vae if name == "vae" else getattr(emo, name)
+    return emo.latents.get_submodule("vae") if name == "vae" else getattr(emo, name)
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

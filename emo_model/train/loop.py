@@ -99,8 +99,10 @@ def train(
     with locked(spec.run_dir), Interruption() as interruption:
         run = _prepare(spec, network, config)
         data = {"train": dataset or _clips(spec, spec.manifest, run.emo.config)}
-        if heldout is not None or spec.heldout is not None:
-            data["heldout"] = heldout or _clips(spec, spec.heldout, run.emo.config)
+        if heldout is not None:
+            data["heldout"] = heldout
+        elif spec.heldout is not None:
+            data["heldout"] = _clips(spec, spec.heldout, run.emo.config)
         return _run(run, data, report, interruption)
 
 
