@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from emo_model.commands import data, model
+from emo_model.commands import data, evaluation, model
 from emo_model.errors import UserError
 
 
@@ -121,5 +121,5 @@ def doctor() -> None:
         sys.exit(1)
 
 
-for _command in (*data.COMMANDS, *model.COMMANDS):
+for _command in (*data.COMMANDS, *model.COMMANDS, *evaluation.COMMANDS):
     main.add_command(_command)

@@ -1,0 +1,77 @@
+"""emo evaluate: any method's videos under the same protocol, without Dagster."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from emo_model.errors import UserError
+
+if TYPE_CHECKING:
+    from emo_model.data.store import DataRoot
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--method", help="Name in the table; the folder's name otherwise.")
+@click.option("--metric", "metrics", multiple=True, help="One of the metrics; may be repeated. All of them otherwise.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where table and report go; below 8_evaluation otherwise.")
+def evaluate(folder: Path, method: str | None, metrics: tuple[str, ...], out: Path | None) -> None:
+    """Measure the videos FOLDER/CLIP_ID.mp4 of any method against the test clips of the data root.
+
+    Prints the table beside ground truth, its floor and a copy of the first frame; writes markdown, CSV, parquet, HTML.
+    """
+    from emo_model.data.store import DataRoot
+    from emo_model.evaluate import (
+        ALL,
+        Protocol,
+        VideoPair,
+        evaluate_methods,
+        shortest_seconds,
+        write_report,
+        write_table,
+    )
+    from emo_model.evaluate.table import measured, to_markdown
+
+    root = DataRoot.from_environment().require()
+    rows = [row for row in _test_clips(root) if (folder / f"{row['clip_id']}.mp4").is_file()]
+    if not rows:
+        raise UserError(f'no CLIP_ID.mp4 of a test clip in {folder}; run: emo query "SELECT clip_id FROM clips"')
+    pairs = [
+        VideoPair(
+            row["clip_id"],
+            row["identity_id"],
+            real=Path(row["path"]),
+            generated=(folder / f"{row['clip_id']}.mp4").absolute(),
+            sound=Path(row["sound_path"]) if row["sound_path"] else None,
+        )
+        for row in rows
+    ]
+    chosen = metrics or ALL
+    seconds = shortest_seconds(pairs, root=root)
+    protocol = Protocol.freeze("eval", [pair.clip_id for pair in pairs], metrics=chosen, seconds=seconds)
+    name = method or folder.absolute().name
+    numbers = evaluate_methods({name: pairs}, protocol, root=root, metrics=chosen, report=_tell)
+    out = out or root.part("evaluations", f"{name}-{protocol.hash}").parent
+    write_table(numbers, protocol, out)
+    write_report(numbers, protocol, {name: pairs}, out, root=root)
+    click.echo(to_markdown(measured(numbers)))
+    click.echo(f"\n{out / 'report.html'}")
+
+
+def _test_clips(root: "DataRoot") -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    from emo_model.data.manifests import manifest_path
+
+    path = manifest_path(root, "eval")
+    if not path.is_file():
+        raise UserError(f"no test set {path}; run: emo prepare FOLDER_OF_VIDEOS")
+    return pq.read_table(path).to_pylist()
+
+
+def _tell(row: dict[str, Any]) -> None:
+    click.echo(f"{row['done']} of {row['of']}  {row['clip']}", err=True)
+
+
+COMMANDS = (evaluate,)
