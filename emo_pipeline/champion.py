@@ -42,6 +42,9 @@ def decide(
         return Decision(False, (f"other protocols ({', '.join(sorted(hashes))}): their numbers do not compare",))
     truth = _of(rows, CONTROL)
     verdicts = [_compare(name, mine[name]["value"], theirs[name]["value"], truth) for name in mine if name in theirs]
+    verdicts += [
+        (False, f"{name}: a dash, and the champion has a number: worse") for name in theirs if name not in mine
+    ]
     wins, losses = (sum(better is wanted for better, _ in verdicts) for wanted in (True, False))
     outcome = "promoted" if wins > losses else "kept the champion"
     summary = f"better on {wins}, worse on {losses} of {len(verdicts)} metrics: {outcome}"

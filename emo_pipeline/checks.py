@@ -116,10 +116,12 @@ def _boxes_inside_frames(root: "DataRoot", shard: str) -> Problems:
     clips: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for row in root.read("proposals", shard, ["video_id", "start_s", "end_s"]).to_pylist():
         clips[row["video_id"]].append((row["start_s"], row["end_s"]))
-    problems = []
+    problems, run = [], 0  # a face may be cut off for as long as it may be lost (tracks.stretches)
     for row in root.read("landmarks", shard, ["video_id", "source_frame", "t_s", "box"]).to_pylist():
         used = any(start <= row["t_s"] < end for start, end in clips[row["video_id"]])
-        if used and row["box"] and (share := _inside(row["box"], *sizes[row["video_id"]])) < wanted - 1e-6:
+        share = _inside(row["box"], *sizes[row["video_id"]]) if used and row["box"] else 1.0
+        run = run + 1 if share < wanted - 1e-6 else 0
+        if run > DataConfig.of(root).max_lost_frames:
             problems.append(
                 f"{row['video_id']} frame {row['source_frame']}: {share:.0%} of the box inside, wanted {wanted:.0%}"
             )

@@ -20,8 +20,8 @@ from emo_pipeline.versions import data_version, manifest_versions, up_to_date
 
 # Small enough for two cores; the presets' own numbers are larger. Measured: see emo_model/LOG.md.
 TEST_SECONDS = 3.0
-GENERATION = {"clips": 3, "seconds": TEST_SECONDS, "steps": 20}
-ABLATION = {"clips": 2, "seconds": 2.0, "steps": 10}
+GENERATION = {"clips": 2, "seconds": TEST_SECONDS, "steps": 20}
+ABLATION = {"clips": 2, "seconds": 1.0, "steps": 8}
 THREADS = 2
 
 
@@ -57,6 +57,13 @@ class Demo:
         if not result.success:
             raise UserError(f"{job} failed: {_why(result)}; the whole story: make dev, run {result.run_id[:8]}")
 
+    def code(self, group: str) -> list[str | None]:
+        """Code versions of a group's assets."""
+        graph = self.definitions.resolve_asset_graph()
+        return [
+            graph.get(key).code_version for key in graph.toposorted_asset_keys if graph.get(key).group_name == group
+        ]
+
     def needed(self, group: str, root: Path, asset: str, field: str) -> bool:
         """Whether an asset of the group is missing or made from older inputs or code, or lies in another data root."""
         graph = self.definitions.resolve_asset_graph()
@@ -80,7 +87,7 @@ def folders(raw: Path | None, say: Callable[[str], None]) -> list[dict[str, Any]
     if raw is not None:
         if not raw.is_dir():
             raise UserError(f"no folder {raw}; run: make demo RAW=FOLDER_OF_VIDEOS")
-        hdtf = any(path.name.startswith(("RD_", "WDA_", "WRA_")) for path in raw.iterdir())
+        hdtf = any(path.name.startswith(("RD_", "WDA_", "WRA_")) for path in raw.rglob("*.mp4"))
         return [{"path": str(raw.absolute()), "identity": "hdtf" if hdtf else "none"}]
     from emo_model import samples
     from emo_model.talking_set import render_set
@@ -102,6 +109,7 @@ def folders(raw: Path | None, say: Callable[[str], None]) -> list[dict[str, Any]
 
 def demo(raw: Path | None) -> None:
     """All jobs in the data's order."""
+    from emo_model.config import preset
     from emo_model.data.pipeline import require_weights
     from emo_model.data.sources import registered
     from emo_model.data.store import DataRoot
@@ -122,11 +130,14 @@ def demo(raw: Path | None) -> None:
             run.run("ingest_shard", partition=shard)
         run.run("build_dataset")
         if run.needed("training", root.path, "speed_checkpoint", "checkpoint"):
-            run.run("train_all", _training(), same_work=[manifest_versions(instance)])
+            run.run(
+                "train_all", _training(), same_work=[manifest_versions(instance), run.code("training"), preset("TINY")]
+            )
         else:
             progress.skip(4, "training: kept, its data and code are unchanged")
         if run.needed("evaluation", root.path, "generated_videos", "generation"):
-            run.run("evaluate", _evaluation(), same_work=[data_version(instance, "speed_checkpoint")])
+            inputs = [data_version(instance, name) for name in ("speed_checkpoint", "eval_manifest")]
+            run.run("evaluate", _evaluation(), same_work=[inputs, run.code("evaluation")])
         else:
             progress.skip(11, "evaluation: kept, its model and clips are unchanged")
         run.run("build_dataset", only=["clip_catalog"])  # now with the evaluation's rows

@@ -6,7 +6,7 @@ Here: ticks and their reasons to skip. Not here: what a job does.
 import dagster as dg
 
 from emo_pipeline.jobs import retrain
-from emo_pipeline.versions import manifest_versions, shards_since_build, trained_versions
+from emo_pipeline.versions import judged, manifest_versions, shards_since_build, trained_versions
 
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -36,7 +36,7 @@ def weekly_retrain(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
 def nothing_new(instance: dg.DagsterInstance) -> str | None:
     """Why training again would see the same data, as far as can be told without building the dataset; else None."""
     now, last = manifest_versions(instance), trained_versions(instance)
-    if last is None or last != now or shards_since_build(instance):
+    if last is None or last != now or shards_since_build(instance) or not judged(instance):
         return None
     return f"the manifests are unchanged since the last training ({', '.join(str(v)[:12] for v in now.values())})"
 

@@ -43,6 +43,12 @@ def trained_versions(instance: dg.DagsterInstance) -> dict[str, str | None] | No
     return {name: _tags(latest(instance, reader)).get(f"{INPUT_VERSION}/{name}") for name, reader in MANIFESTS.items()}
 
 
+def judged(instance: dg.DagsterInstance) -> bool:
+    """Whether the newest model has met the champion: its evaluation may have failed after the training."""
+    model, gate = latest(instance, "speed_checkpoint"), latest(instance, "champion_model")
+    return model is None or (gate is not None and gate.timestamp > model.timestamp)
+
+
 def shards_since_build(instance: dg.DagsterInstance) -> bool:
     """Whether a shard's clip rows were made after the manifests were last built."""
     rows, built = latest(instance, "clip_rows"), [latest(instance, name) for name in MANIFESTS]

@@ -152,7 +152,7 @@ def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EM
     known = tracks(root, {row["clip_id"] for row in rows})
     shortest = network.motion_frames + network.frames if stage.video else 2
     for row in rows:
-        _refuse_unusable(row, root, stage, shortest)
+        _refuse_unusable(row, root, stage, shortest, network.image_size)
         track = known.get(row["clip_id"])
         if track is None or len(track[0]) != row["num_frames"]:
             raise UserError(
@@ -168,10 +168,15 @@ def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EM
         yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio)
 
 
-def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, shortest: int) -> None:
+def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, shortest: int, size: int) -> None:
     clip = f"clip {row['clip_id']}"
     if not (root.path / row["path"]).is_file():
         raise UserError(f"{clip}: {row['path']} is gone from {root.path}; run: emo prepare FOLDER_OF_VIDEOS")
+    if row["size"] < size:
+        raise UserError(
+            f"{clip} is {row['size']} pixels wide, and the network sees {size}; prepare the videos in a data root of "
+            "their own, run: EMO_DATA=FOLDER emo prepare FOLDER_OF_VIDEOS --preset PAPER"
+        )
     if row["num_frames"] < shortest:
         raise UserError(
             f"{clip} has {row['num_frames']} frames, stage {stage.name} wants {shortest} or more; "

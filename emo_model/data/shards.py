@@ -31,7 +31,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo_model.data.records import REASONS, TABLES
-from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_json, write_parquet, write_rows
+from emo_model.data.store import DataRoot, held, rows_sha256, text_sha256, write_json, write_parquet, write_rows
 from emo_model.errors import UserError
 
 Rows = dict[str, list[dict[str, Any]]]  # table name -> rows
@@ -104,6 +104,13 @@ def run_step(
 
     Raises UserError where the disk or the folder refuses a write; everything finished so far is kept.
     """
+    folder = root.part(step.tables[0], shard).parent
+    busy = f"{step.name} {shard} is being worked on by another run; wait for it, then run the same command again"
+    with held(folder, busy):
+        return _run_step(step, root, shard, workers, progress)
+
+
+def _run_step(step: Step, root: DataRoot, shard: str, workers: int, progress: Callable[[str], None]) -> StepReport:
     started = time.perf_counter()
     items = step.items(root, shard)
     finished = _finished(step, root, shard)

@@ -96,13 +96,18 @@ def add_folder(
 
 
 def register(root: DataRoot) -> RegistryReport:
-    """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone."""
+    """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone.
+
+    Licence and person follow the collection as it is now: a corrected rule reaches the sources that are known.
+    """
     known = registered(root)
-    ids, rows = {row["source_id"] for row in known}, list(known)
+    rows, place = list(known), {row["source_id"]: at for at, row in enumerate(known)}
     skipped: list[tuple[str, str]] = []
     for row in _scan(root, skipped):
-        if row["source_id"] not in ids:
-            ids.add(row["source_id"])
+        at = place.setdefault(row["source_id"], len(rows))
+        if at < len(rows):
+            rows[at] = rows[at] | {name: row[name] for name in ("licence", "identity_hint")}
+        else:
             rows.append({**row, "number": len(rows), "shard": _shard_for(rows, row["bytes"] or 0)})
     write_rows(root.single(SOURCES), SOURCES, rows)
     return RegistryReport(

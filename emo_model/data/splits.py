@@ -2,6 +2,9 @@
 
 A clip's person is the collection's name for them. Where the collection names nobody, the whole video counts as one
 unknown person, `unknown:VIDEO_ID`: that never splits a video, but cannot see one person in two videos.
+
+A person keeps their side for ever: were they dealt anew as hours grow, a model that learned from somebody would be
+measured on them.
 """
 
 import math
@@ -64,12 +67,14 @@ def build_splits(root: DataRoot) -> SplitReport:
         people.append({"clip_id": clip["clip_id"], "identity_id": person, "method": method})
         if clip["has_audio"]:
             speakers.add(person)
-    rows = [{"identity_id": person, **place} for person, place in assign(hours, speakers).items()]
+    before = {row["identity_id"]: row for row in root.read_single("splits").to_pylist()}
+    rows = [{"identity_id": person, **place} for person, place in assign(hours, speakers, before).items()]
     identities = write_rows(root.single("identities"), IDENTITIES, people)
     splits = write_rows(root.single("splits"), SPLITS, rows)
     return SplitReport(
         hours={
-            name: sum(hours[row["identity_id"]] for row in rows if row["split"] == name) for name in ("train", "test")
+            name: sum(hours.get(row["identity_id"], 0.0) for row in rows if row["split"] == name)
+            for name in ("train", "test")
         },
         people={name: sum(row["split"] == name for row in rows) for name in ("train", "test")},
         unknown_people=sum(person.startswith("unknown:") for person in hours),
@@ -77,24 +82,30 @@ def build_splits(root: DataRoot) -> SplitReport:
     )
 
 
-def assign(hours: Mapping[str, float], speakers: Set[str]) -> dict[str, dict[str, str]]:
-    """identity -> {split, rule}; `speakers` are the people with sound.
+def assign(
+    hours: Mapping[str, float], speakers: Set[str], before: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, dict[str, str]]:
+    """identity -> {split, rule}; `speakers` are the people with sound, `before` the splits as they were.
 
-    In the order of sha256(SALT + id), people go to test while they fit in TEST_SHARE of the hours. If no speaker
-    fits, the one with the fewest hours goes too, as long as another stays: a test without sound tests nothing.
+    Who had a side keeps it, also while none of their clips are there. In the order of sha256(SALT + id), new people go
+    to test while they fit in TEST_SHARE of the hours. If no speaker fits, the one with the fewest hours goes too, as
+    long as another stays: a test without sound tests nothing.
     """
-    order = sorted(hours, key=lambda person: text_sha256(SALT + person))
+    known = {person: {"split": row["split"], "rule": row["rule"]} for person, row in (before or {}).items()}
+    order = sorted(set(hours) - set(known), key=lambda person: text_sha256(SALT + person))
     limit = TEST_SHARE * math.fsum(hours.values())
+    tested = {person for person, place in known.items() if place["split"] == "test"}
     rules: dict[str, str] = {}
-    taken = 0.0
+    taken = math.fsum(hours.get(person, 0.0) for person in tested)
     for person in order:
         if taken + hours[person] <= limit:
             rules[person] = f"test: next by hash, and within {TEST_SHARE:.0%} of the hours"
             taken += hours[person]
     wanted = [person for person in order if person in speakers] or order
-    if len(wanted) > 1 and not any(person in rules for person in wanted):
+    everybody = set(hours) & speakers or set(hours)
+    if wanted and len(everybody) > 1 and not any(person in rules or person in tested for person in everybody):
         rules[min(wanted, key=hours.__getitem__)] = f"test: fewest hours; no one fits within {TEST_SHARE:.0%}"
-    return {
+    return known | {
         person: {"split": "test" if person in rules else "train", "rule": rules.get(person, "train: not in test")}
         for person in order
     }

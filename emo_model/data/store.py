@@ -8,6 +8,7 @@ Every write goes to a temporary name in the same folder and is renamed: a reader
 """
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -99,6 +100,18 @@ class DataRoot:
         table = TABLES[table] if isinstance(table, str) else table
         path = self.single(table)
         return pq.ParquetFile(path).read().select(table.schema.names) if path.exists() else table.schema.empty_table()
+
+
+@contextlib.contextmanager
+def held(folder: Path, otherwise: str) -> Iterator[None]:
+    """Hold a folder; the lock goes with the process, also when it is killed. UserError(otherwise) where it is held."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(otherwise) from None
+        yield
 
 
 @contextlib.contextmanager

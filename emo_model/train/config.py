@@ -34,6 +34,7 @@ class TrainConfig(Frozen):
     final_rate: float = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper
     drop: float = 0.05  # share of clips without reference, without audio, without speed, and without all three
     first_clip: float = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
+    recolour: bool = False  # other colours and mirror images of every clip (train/augment.py)
     noise: Literal["sd15", "velocity", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     gradient_checkpointing: bool = False
@@ -52,7 +53,7 @@ TINY_TRAIN = TrainConfig(
     image=StageTraining(steps=450, batch_size=8, learning_rate=2e-3),
     video=StageTraining(steps=280, batch_size=2, learning_rate=2e-3),
     speed=StageTraining(steps=40, batch_size=4, learning_rate=2e-4),  # where the video stage's rate ended
-    beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
+    beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100, recolour=True,
     validation_batches=4, validation_batch_size=4,
 )  # fmt: skip
 

@@ -26,6 +26,7 @@ from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.unet import enable_gradient_checkpointing
 from emo_model.train import checkpoint, stages
+from emo_model.train.augment import recoloured
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.objective import Objective, draw, fixed_draw
 from emo_model.train.run_folder import Interruption, Progress, locked
@@ -186,6 +187,8 @@ def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
     batch = clips.batch((step - 1) * accelerator.num_processes + rank, run.numbers.batch_size)
     clock.append(time.perf_counter())
     generator = torch.Generator().manual_seed(_mix(run.spec.seed, step, rank))
+    if run.config.recolour:
+        batch = recoloured(batch, generator)
     chance = draw(_latent_shape(run, batch), run.config, generator)
     with accelerator.autocast():
         loss = run.objective(_to(batch, accelerator.device), chance).mean()

@@ -1,31 +1,20 @@
 """What a run folder needs beside its checkpoints: one owner, one line a step, and signals that wait for the step."""
 
-import fcntl
 import json
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from emo_model.errors import UserError
+from emo_model.data.store import held
 
 
-@contextmanager
-def locked(run_dir: Path) -> Iterator[None]:
-    """Hold the run folder; the lock goes with the process, also when it is killed. UserError where it is held."""
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with (run_dir / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"another training run holds {run_dir}; wait for it, or run again with another run_dir"
-            ) from None
-        yield
+def locked(run_dir: Path) -> AbstractContextManager[None]:
+    """Hold the run folder. UserError where another run holds it."""
+    return held(run_dir, f"another training run holds {run_dir}; wait for it, or run again with another run_dir")
 
 
 class Progress:

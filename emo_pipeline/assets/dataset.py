@@ -103,7 +103,7 @@ def train_manifest_stage2(config: Thresholds, data: Data) -> dg.MaterializeResul
 
 
 @dg.asset(
-    deps=["identity_splits", "train_manifest_stage1"],
+    deps=["identity_splits", "train_manifest_stage1", "train_manifest_stage2"],
     group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
     check_specs=[MANIFESTS_SHARE_NOBODY.spec("eval_manifest")],
 )  # fmt: skip
@@ -111,7 +111,7 @@ def train_manifest_stage2(config: Thresholds, data: Data) -> dg.MaterializeResul
 def eval_manifest(config: EvalConfig, data: Data) -> dg.MaterializeResult:
     """Clips of test people to generate and measure on: with sound, at least 16 frames."""
     result = _manifest(data, "eval", config.model_dump())
-    guard = MANIFESTS_SHARE_NOBODY.result("eval_manifest", data.root, ("train_stage1", "eval"))
+    guard = MANIFESTS_SHARE_NOBODY.result("eval_manifest", data.root, ("train_stage1", "train_stage2", "eval"))
     return dg.MaterializeResult(data_version=result.data_version, metadata=result.metadata, check_results=[guard])
 
 

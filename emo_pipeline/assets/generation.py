@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
     from emo_model.evaluate import Protocol, VideoPair
 
-OURS, CHAMPION = "ours", "champion"
+OURS, CHAMPION = RESERVED = "ours", "champion"
 
 
 class GenerationConfig(dg.Config):
@@ -185,6 +185,9 @@ def latest_generation(context: dg.AssetExecutionContext, root: "DataRoot") -> Ge
 def method_folders(root: "DataRoot") -> dict[str, Path]:
     """methods/NAME with videos in it: other people's results on our test clips."""
     folders = sorted((root.path / "methods").glob("*/"))
+    for folder in folders:
+        if folder.name in RESERVED:
+            raise UserError(f"{folder}: the name is taken by this pipeline's own videos; rename the folder")
     return {folder.name: folder for folder in folders if any(folder.glob("*.mp4"))}
 
 

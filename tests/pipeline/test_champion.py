@@ -29,6 +29,7 @@ def test_the_first_checkpoint_becomes_champion() -> None:
         ({"f_sim": 78.0}, {"f_sim": 90.0}, True),  # nearest to the ground truth's 77, not the highest
         ({"f_sim": 95.0}, {"f_sim": 78.0}, False),
         ({"fid__efficientnet-lite0": 2.0}, {"fid__efficientnet-lite0": 3.0}, True),
+        ({"fid": 7.0, "fvd": 90.0}, {"fid": 8.0, "fvd": 100.0, "e_fid": 2.0, "f_sim": 78.0}, False),  # lost its faces
         ({"fid": 2.0}, {"fid__efficientnet-lite0": 3.0}, False),  # two networks' numbers are two metrics
     ],
 )

@@ -87,13 +87,20 @@ def test_cuts_cover_video(root: DataRoot, spans: tuple, said: str | None) -> Non
     ("box", "ok"),
     [([10, 10, 50, 50], True), ([-2, 10, 38, 50], True), ([-30, 10, 10, 50], False), ([50, 10, 10, 50], False)],
 )
-def test_boxes_inside_frames(root: DataRoot, box: list[float], ok: bool) -> None:
+@pytest.mark.parametrize("frames", [6])
+def test_boxes_inside_frames(root: DataRoot, frames: int, box: list[float], ok: bool) -> None:
     put(root, "videos", {"source_id": "s", "video_id": "v", "width": 100, "height": 100})
     put(root, "proposals", {"clip_id": "c", "video_id": "v", "start_s": 0.0, "end_s": 1.0})
-    rows = [{"video_id": "v", "source_frame": 0, "t_s": 0.0, "box": box}]
-    rows += [{"video_id": "v", "source_frame": 1, "t_s": 2.0, "box": [500, 0, 600, 9]}]  # in no clip: nobody's business
+    rows = [{"video_id": "v", "source_frame": k, "t_s": k / 30, "box": box} for k in range(frames)]
+    rows += [
+        {"video_id": "v", "source_frame": 60, "t_s": 2.0, "box": [500, 0, 600, 9]}
+    ]  # in no clip: nobody's business
     put(root, "landmarks", *rows)
     assert (not checks.BOXES_INSIDE_FRAMES.find(root, SHARD)) is ok
+
+
+def test_a_face_cut_off_no_longer_than_it_may_be_lost_fails_no_shard(root: DataRoot) -> None:
+    test_boxes_inside_frames(root, 5, [80, 0, 140, 60], True)
 
 
 @pytest.mark.parametrize(("samples", "ok"), [(48_000, True), (48_001, True), (47_998, False), (24_000, False)])

@@ -34,6 +34,13 @@ def trained(instance: dg.DagsterInstance, one: str = "a", two: str = "b") -> Non
     report(instance, "image_checkpoint", **{ONE: one})
     report(instance, "video_checkpoint", **{TWO: two})
     report(instance, "speed_checkpoint", **{TWO: two})
+    report(instance, "champion_model")
+
+
+def test_a_model_whose_evaluation_failed_is_not_forgotten(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    trained(instance)
+    report(instance, "speed_checkpoint", **{TWO: "b"})
+    assert tick(defs, instance) == (1, "")
 
 
 def finished_run(root: DataRoot, stage: str, run: str) -> None:

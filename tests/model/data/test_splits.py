@@ -81,3 +81,17 @@ def test_too_few_frames_or_one_speed_fall_back_to_the_fixed_table_and_say_so():
     for speeds, why in ((np.linspace(0, 2, 100), "900 wanted"), (np.full(2000, 0.7), "coincide")):
         buckets, source = speed_buckets(speeds)
         assert buckets == SpeedBuckets() and source.startswith("the fixed table") and why in source
+
+
+def test_a_person_keeps_their_side_when_hours_grow():
+    hours = {f"p{k}": 1.0 + k for k in range(20)}
+    first = assign(hours, set(hours))
+    later = assign({**hours, **{f"q{k}": 3.0 for k in range(60)}}, set(hours), first)
+    assert {person: later[person] for person in first} == first
+    test_hours = sum(3.0 for person in later if person not in first and later[person]["split"] == "test")
+    assert test_hours > 0, "new people are dealt too"
+
+
+def test_a_person_whose_clips_are_gone_keeps_their_side():
+    first = assign({"x": 5.0, "y": 1.0}, {"x", "y"})
+    assert assign({"x": 5.0}, {"x"}, first)["y"] == first["y"]
