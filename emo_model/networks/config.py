@@ -102,7 +102,7 @@ class EMOConfig(BaseModel):
 
 
 TINY_NETWORK = EMOConfig(
-    image_size=64, latent="patches", latent_channels=16, latent_factor=4, latent_scale=0.5,
+    image_size=64, latent="patches", latent_channels=8, latent_factor=4, latent_scale=0.5,
     channels=(48, 48), attention=(True, False), layers_per_block=1, heads=4, norm_groups=8,
     audio_encoder="whisper_tiny_encoder", audio_layers=4, audio_width=384, audio_hidden=32, audio_tokens=4,
     audio_token_width=48, temporal_heads=4, speed_width=32, locator_channels=(8, 16, 16),

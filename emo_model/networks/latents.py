@@ -14,7 +14,7 @@ class PatchLatents(nn.Module):
     """TINY's stand-in for the VAE: the low frequencies of each patch's cosine transform, nothing learned.
 
     Predicting noise means handing every latent channel through the network: 48 channels of folded pixels did not fit
-    through layers 64 wide (emo_model/LOG.md), the 16 that a face needs do.
+    through layers 64 wide (emo_model/LOG.md), 8 do, and keep real pictures at 30 dB.
     """
 
     def __init__(self, config: EMOConfig) -> None:
