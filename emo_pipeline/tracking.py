@@ -19,6 +19,8 @@ from pydantic import Field
 
 BATCH = 1000  # metrics a call: MLflow's limit
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # the UI shows curves first, not chats
+
 
 @dataclass(frozen=True)
 class TrackedRun:
@@ -121,7 +123,7 @@ class Tracking(dg.ConfigurableResource):
         found = client.get_experiment_by_name(self.experiment)
         if found is None:
             try:  # explicitly in the data root: the default would be ./mlruns of whoever runs this
-                return client, client.create_experiment(self.experiment, (folder / "mlartifacts").as_uri())
+                return client, client.create_experiment(self.experiment, (folder / "mlartifacts").as_uri(), tags=KIND)
             except MlflowException:  # another process was faster
                 found = client.get_experiment_by_name(self.experiment)
         return client, found.experiment_id

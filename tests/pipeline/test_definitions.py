@@ -29,7 +29,7 @@ GRAPH = {
         "speed_buckets": "head_speed identity_splits",
         "train_manifest_stage1": "identity_splits",
         "train_manifest_stage2": "identity_splits",
-        "eval_manifest": "identity_splits train_manifest_stage1",
+        "eval_manifest": "identity_splits train_manifest_stage1 train_manifest_stage2",
         "clip_catalog": "clip_rows eval_manifest speed_buckets train_manifest_stage1 train_manifest_stage2",
         "dataset_card": "clip_catalog",
     },
