@@ -198,14 +198,19 @@ NO_IDENTITY_IN_TWO_SPLITS = Check(
 )
 
 
-def _manifests_share_nobody(root: "DataRoot", names: tuple[str, str]) -> Problems:
+def _manifests_share_nobody(root: "DataRoot", names: tuple[str, ...]) -> Problems:
+    """`names`: the training manifests, and last the one that is held out."""
     from emo_model.data.manifests import manifest_path
 
     paths = [manifest_path(root, name) for name in names]
     if not all(path.exists() for path in paths):
         return [f"no manifest {path.name}" for path in paths if not path.exists()]
-    one, other = (set(pq.read_table(path, columns=["identity_id"])["identity_id"].to_pylist()) for path in paths)
-    return [f"{who} is in {names[0]} and in {names[1]}" for who in sorted(one & other)]
+    *trained, held = (set(pq.read_table(path, columns=["identity_id"])["identity_id"].to_pylist()) for path in paths)
+    return [
+        f"{who} is in {name} and in {names[-1]}"
+        for name, people in zip(names[:-1], trained, strict=True)
+        for who in sorted(people & held)
+    ]
 
 
 MANIFESTS_SHARE_NOBODY = Check(
