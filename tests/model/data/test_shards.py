@@ -1,6 +1,7 @@
 """The shard runner: resuming, rejects, dead workers, byte identity."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -47,6 +48,10 @@ def _dying_work(root: DataRoot, shard: str, item: Item) -> Result:
     return _work(root, shard, item)
 
 
+SLOW_RUN = (
+    "import sys; from pathlib import Path; from tests.model.data import test_shards as t\n"
+    "t.run_step(t.replace(t.STEP, work=t._slow_work), t.DataRoot(Path(sys.argv[1])), 's0000')"
+)
 STEP = Step("shot_cuts", 1, ("shots",), (), "for the test", _items, _work)
 
 
@@ -112,11 +117,7 @@ def test_a_video_whose_step_failed_is_tried_again_by_the_next_run(root):
 def test_killed_in_the_middle_a_rerun_does_only_the_rest_and_gives_the_same_bytes(root, tmp_path_factory):
     whole = DataRoot(tmp_path_factory.mktemp("whole")).create()
     run_step(STEP, whole, "s0000")
-    code = (
-        "import sys; from pathlib import Path; from tests.model.data import test_shards as t\n"
-        "t.run_step(t.replace(t.STEP, work=t._slow_work), t.DataRoot(Path(sys.argv[1])), 's0000')"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(root.path)])
+    process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(root.path)])
     while not (root.path / "log").exists() or len((root.path / "log").read_text().split()) < 3:
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.05)
@@ -130,3 +131,18 @@ def test_killed_in_the_middle_a_rerun_does_only_the_rest_and_gives_the_same_byte
 def test_a_reason_outside_the_closed_list_is_refused():
     with pytest.raises(ValueError, match="reason must be one of"):
         Reject("video", "v", "because")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(8))
+def test_random_kills_change_no_byte(root, tmp_path_factory, seed):
+    whole = DataRoot(tmp_path_factory.mktemp("whole")).create()
+    run_step(STEP, whole, "s0000")
+    moments = random.Random(seed)
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", SLOW_RUN, str(root.path)])
+        time.sleep(moments.uniform(0.7, 3.5))  # from before the first item to after the last
+        process.kill()
+        process.wait()
+    run_step(STEP, root, "s0000")
+    assert _bytes(root) == _bytes(whole)
