@@ -51,7 +51,7 @@ class TrainConfig(Frozen):
 
 TINY_TRAIN = TrainConfig(
     image=StageTraining(steps=200, batch_size=12, learning_rate=2e-3),
-    video=StageTraining(steps=320, batch_size=2, learning_rate=2.5e-3),
+    video=StageTraining(steps=400, batch_size=2, learning_rate=2.5e-3),
     speed=StageTraining(steps=40, batch_size=4, learning_rate=2e-4),  # where the video stage's rate ended
     beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100, recolour=True,
     validation_batches=4, validation_batch_size=4,

@@ -28,6 +28,7 @@ class AblationConfig(dg.Config):
     clips: int = Field(default=2, description="Test clips used; VMV, a variance over clips, needs two.")
     seconds: float = Field(default=3.0, description="Seconds of each.")
     steps: int = Field(default=20, description="Denoising steps.")
+    guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
 
 
 class SpeedAblationConfig(AblationConfig):
@@ -80,7 +81,9 @@ def _ablation(
     root = data.root
     folder, model = root.folder("7_generated") / lineage(context) / asset, checkpoint_of(context, root, "speed")
     clips = test_clips(root, config.clips)
-    settings = GenerationConfig(clips=config.clips, seconds=config.seconds, steps=config.steps)
+    settings = GenerationConfig(
+        clips=config.clips, seconds=config.seconds, steps=config.steps, guidance=config.guidance
+    )
     for name, given in variants.items():
         make_videos(context, root, model, folder / name, settings, **given)
     protocol = Protocol.freeze(asset, [clip["clip_id"] for clip in clips], metrics=("motion",), seconds=config.seconds)
