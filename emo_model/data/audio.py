@@ -20,7 +20,7 @@ from emo_model.data.audio_encoders import FPS, RATE, encoder_identity, load_enco
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
-from emo_model.data.store import DataRoot, atomic
+from emo_model.data.store import DataRoot, atomic, file_sha256
 
 MISSING_S = 0.1  # seconds of sound that may be missing, and are filled with silence
 SILENT = 1e-3  # -60 dB re full scale: a clip whose every sample lies below is silent
@@ -141,6 +141,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
         "width": encoder.width,
         "encoder": encoder.name,
         "encoder_sha256": encoder.sha256,
+        "sha256": file_sha256(path),
     }
 
 
@@ -155,7 +156,7 @@ CLIP_AUDIO = Step(
 )
 AUDIO_FEATURES = Step(
     name="audio_features",
-    version=1,
+    version=2,
     tables=("audio",),
     after=("clip_audio",),
     description="Hidden states of the audio encoder, float16 (frames, layers, width), one a frame at 30 fps.",

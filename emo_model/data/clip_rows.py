@@ -11,7 +11,7 @@ import pyarrow as pa
 from emo_model.data.records import CLIP_ROWS
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
-from emo_model.data.store import DataRoot
+from emo_model.data.store import DataRoot, rows_sha256
 
 BIN_DEG, BINS = 0.1, 64  # of speed_histogram
 
@@ -33,15 +33,16 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
         parts = {name: table.get(clip["clip_id"]) or {} for name, table in tables.items()}
         if not parts["crops"]:
             continue  # face_clips rejected it, and says why
-        speeds = speed_summary(rows_of(root, "frames", shard, "clip_id", [clip["clip_id"]]))
+        frames = rows_of(root, "frames", shard, "clip_id", [clip["clip_id"]])
         joined = {
             **dict.fromkeys(_OWN),
             **parts["quality"],
             **parts["sync"],
             **parts["crops"],
             **clip,
-            **speeds,
+            **speed_summary(frames),
             "crop_sha256": parts["crops"]["sha256"],
+            "labels_sha256": rows_sha256(frames.select(["frame", "box", "speed_deg"])),
             "has_audio": bool(parts["clip_audio"]) and not parts["clip_audio"]["is_silent"],
             "identity_hint": hint,
         }
@@ -69,7 +70,7 @@ def _known(column: pa.ChunkedArray) -> np.ndarray:
 
 CLIP_ROWS_STEP = Step(
     name="clip_rows",
-    version=1,
+    version=2,
     tables=("clip_rows",),
     after=("face_clips", "head_speed", "clip_audio", "audio_features", "sync_scores", "quality_scores"),
     description="One row a clip: times in seconds, crop in source pixels, scores, speeds in degrees a frame at 30 fps.",

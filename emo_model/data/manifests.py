@@ -6,7 +6,8 @@
     eval.parquet                  clips of test people that the protocol asks for
 
 Thresholds live here and nowhere before: another threshold re-runs no video work. A clip that a policy leaves out
-has its row in `rejected` under the policy's name. A manifest's data version is the hash of its rows.
+has its row in `rejected` under the policy's name. A manifest's data version is the hash of its rows, which name
+every file and label by its content.
 """
 
 from collections import Counter
@@ -147,7 +148,7 @@ def _case(branches: Iterable[tuple[str, str]]) -> str:
 _CANDIDATES = """
     CREATE TEMP TABLE candidates AS
     SELECT c.*, i.identity_id, s.split, v.source, v.licence, k.size, k.union_box, a.path AS sound_path,
-        f.path AS audio_path, f.encoder AS audio_encoder, x.id IS NOT NULL AS sound_cut_short,
+        f.path AS audio_path, f.encoder AS audio_encoder, f.sha256 AS audio_sha256, x.id IS NOT NULL AS sound_cut_short,
         CAST($protocol AS VARCHAR) AS protocol
     FROM clip_rows c JOIN identities i USING (clip_id) JOIN splits s USING (identity_id) JOIN crops k USING (clip_id)
     JOIN (SELECT * FROM videos WHERE status = 'ok') v ON v.video_id = c.video_id

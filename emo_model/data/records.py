@@ -279,6 +279,7 @@ AUDIO = _shard_table(
         Column("width", INT, "width of a layer"),
         Column("encoder", STRING, "name of the audio encoder"),
         Column("encoder_sha256", STRING, "sha256 of the encoder's weights"),
+        Column("sha256", STRING, "sha256 of the array file's bytes"),
     ),
     ("clip_id",),
 )
@@ -341,6 +342,7 @@ _CLIP_COLUMNS = (
     Column("phash", STRING, "perceptual hash of the middle frame, 64 bits as hex"),
     Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
     Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
+    Column("labels_sha256", STRING, "hash of the frames' face boxes and speeds"),
 )
 CLIP_ROWS = _shard_table(
     "clip_rows", "5_manifest", "one continuous shot of 3-12 s at 30 fps, one person", _CLIP_COLUMNS, ("clip_id",)
@@ -407,6 +409,8 @@ MANIFEST = Table(
         Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
         Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
         Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
+        Column("labels_sha256", STRING, "hash of the frames' face boxes and speeds"),
+        Column("audio_sha256", STRING, "sha256 of the features' bytes", null="no sound"),
         Column("protocol", STRING, "evaluation protocol", null="not for evaluation"),
     ),
     ("clip_id",),

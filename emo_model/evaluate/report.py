@@ -128,7 +128,7 @@ def _strip(path: Path, protocol: Protocol) -> np.ndarray:
 
 
 def _grids(rows: Sequence[EvaluationRow]) -> list[Grid]:
-    return [grid for grid in (measured(rows), others(rows), published()) if len(grid.heads) > 1]
+    return [grid for grid in (measured(rows), others(rows), published()) if len(grid.heads) > 1 and grid.rows]
 
 
 def _bullets(lines: Any) -> list[str]:

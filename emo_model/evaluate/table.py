@@ -66,10 +66,13 @@ def measured(rows: Sequence[EvaluationRow]) -> Grid:
 
 
 def others(rows: Sequence[EvaluationRow]) -> Grid:
-    """Our numbers that the paper's Table 1 does not have; columns without a number are left out."""
+    """Our numbers that the paper's Table 1 does not have, a line each as they are many; those without one are left out."""
     main = {_column(family, rows) for family in MAIN}
     metrics = list(dict.fromkeys(r.metric for r in rows if r.value is not None and r.metric not in main))
-    return _grid("Also measured", rows, metrics)
+    columns = _grid("Also measured", rows, metrics)
+    lines = zip(("metric", *metrics), *columns.rows, strict=True)
+    heads, *body = lines
+    return Grid(columns.title, heads, tuple(body))
 
 
 def not_measured(rows: Sequence[EvaluationRow]) -> list[str]:

@@ -69,7 +69,8 @@ def _one(
     max_seconds: float | None,
 ) -> GeneratedClip:
     out = out_dir / f"{row['clip_id']}.mp4"
-    key = text_sha256(model.sha256, *asdict(settings).values(), max_seconds, row["crop_sha256"], row["sound_path"])
+    made_from = [row[name] for name in ("crop_sha256", "labels_sha256", "sound_path", "audio_sha256")]
+    key = text_sha256(model.sha256, *asdict(settings).values(), max_seconds, *made_from)
     if (kept := _finished(out, key)) is not None:
         return kept
     if not row["sound_path"]:

@@ -12,17 +12,23 @@ from emo_model.networks.unet import key, transformer_blocks
 TEXT = re.compile(r"transformer_blocks\.\d+\.(attn2|norm2)\.")
 
 
+def zero_started(emo: nn.Module) -> list[nn.Module]:
+    """The output of every branch that joins a UNet: zero at first, so that the branch changes nothing."""
+    return [
+        *(block.attn2.attention.to_out[0] for block in transformer_blocks(emo.backbone.unet).values()),
+        *(attention.attention.to_out[0] for attention in emo.audio_layers.attentions.values()),
+        *(module.proj_out for module in emo.temporal_modules.modules_by_place.values()),
+        *(attention.to_out[0] for attention in emo.speed_layers.attentions.values()),
+        emo.face_locator.out,
+    ]
+
+
 @torch.no_grad()
 def start_as_no_change(emo: nn.Module) -> None:
-    """Zero the output of every new branch: the network starts as the UNet with its text cross-attentions skipped."""
+    """The network starts as the UNet with its text cross-attentions skipped."""
     start_reference_attention(emo)
-    for attention in emo.audio_layers.attentions.values():
-        _zero(attention.attention.to_out[0])
-    for module in emo.temporal_modules.modules_by_place.values():
-        _zero(module.proj_out)
-    for attention in emo.speed_layers.attentions.values():
-        _zero(attention.to_out[0])
-    _zero(emo.face_locator.out)
+    for projection in zero_started(emo):
+        _zero(projection)
 
 
 @torch.no_grad()

@@ -19,6 +19,10 @@ class StageTraining(Frozen):
     steps: int
     batch_size: int
     learning_rate: float
+    # Projections that start at zero (networks/weights.py) learn this many times faster: among layers already trained
+    # their output must first grow to the size of what it is added to, which took a short run all its steps.
+    zero_started_rate: float = 1.0
+    recolour: bool = False  # other colours and mirror images of every clip (train/augment.py)
 
 
 class TrainConfig(Frozen):
@@ -34,7 +38,6 @@ class TrainConfig(Frozen):
     final_rate: float = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper
     drop: float = 0.05  # share of clips without reference, without audio, without speed, and without all three
     first_clip: float = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
-    recolour: bool = False  # other colours and mirror images of every clip (train/augment.py)
     noise: Literal["sd15", "velocity", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     gradient_checkpointing: bool = False
@@ -50,10 +53,10 @@ class TrainConfig(Frozen):
 
 
 TINY_TRAIN = TrainConfig(
-    image=StageTraining(steps=200, batch_size=12, learning_rate=2e-3),
-    video=StageTraining(steps=400, batch_size=2, learning_rate=2.5e-3),
+    image=StageTraining(steps=200, batch_size=12, learning_rate=2e-3, recolour=True),
+    video=StageTraining(steps=400, batch_size=2, learning_rate=2.5e-3, zero_started_rate=20.0),
     speed=StageTraining(steps=40, batch_size=4, learning_rate=2e-4),  # where the video stage's rate ended
-    beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100, recolour=True,
+    beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
     validation_batches=4, validation_batch_size=4,
 )  # fmt: skip
 

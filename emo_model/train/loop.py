@@ -25,6 +25,7 @@ from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.unet import enable_gradient_checkpointing
+from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
@@ -139,7 +140,7 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         for unet in (emo.backbone.unet, emo.reference_net.unet):
             enable_gradient_checkpointing(unet)
     optimizer = torch.optim.AdamW(
-        trained.values(), numbers.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        _groups(emo, trained, numbers), numbers.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
     )
     names = {parameter: name for name, parameter in trained.items()}
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
@@ -152,6 +153,14 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
     for part in stage.trains:
         getattr(emo, part).requires_grad_(True)
     return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
+
+
+def _groups(emo: EMO, trained: Mapping[str, nn.Parameter], numbers: StageTraining) -> list[dict[str, Any]]:
+    fresh = {parameter for module in zero_started(emo) for parameter in module.parameters()}
+    return [
+        {"params": [p for p in trained.values() if p not in fresh], "times": 1.0},
+        {"params": [p for p in trained.values() if p in fresh], "times": numbers.zero_started_rate},
+    ]
 
 
 def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig) -> tuple[EMO, DDIMScheduler]:
@@ -187,7 +196,7 @@ def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
     batch = clips.batch((step - 1) * accelerator.num_processes + rank, run.numbers.batch_size)
     clock.append(time.perf_counter())
     generator = torch.Generator().manual_seed(_mix(run.spec.seed, step, rank))
-    if run.config.recolour:
+    if run.numbers.recolour:
         batch = recoloured(batch, generator)
     chance = draw(_latent_shape(run, batch), run.config, generator)
     with accelerator.autocast():
@@ -199,7 +208,7 @@ def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
     _stop_if_lost(run, step, value, norm, batch["clip_id"])
     rate = learning_rate(run.config, run.numbers, step)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["times"]
     run.optimizer.step()
     run.optimizer.zero_grad(set_to_none=True)
     clock.append(time.perf_counter())

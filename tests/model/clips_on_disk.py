@@ -77,7 +77,7 @@ def _manifest_row(name: str, path: str, audio: str | None, count: int, sha256: s
         "clip_id": name, "video_id": name, "shard": "s0000", "identity_id": name, "split": "train",
         "source": "made", "licence": "CC0", "start_s": 0.0, "num_frames": count, "path": path, "size": SIZE,
         "union_box": [*first[:2], *last[2:]], "audio_path": audio, "audio_encoder": "made",
-        "crop_sha256": sha256,
+        "crop_sha256": sha256, "labels_sha256": "made", "audio_sha256": audio and "made",
     }  # fmt: skip
     return {field: known.get(field) for field in MANIFEST.schema.names}
 

@@ -76,6 +76,7 @@ def _clip_row(clip: str, video: str, who: str | None, frames: int, speed: float,
         "blur": 100.0, "min_face_px": 120.0, "camera_motion": 0.1, "mean_speed": speed, "speed_p10": speed * 0.6,
         "speed_p50": speed, "speed_p90": speed * 1.4, "speed_histogram": histogram, "phash": "0" * 16,
         "identity_hint": who, "crop_sha256": f"sha of {clip}",
+        "labels_sha256": f"labels of {clip}",
     }  # fmt: skip
 
 
@@ -99,4 +100,5 @@ def _features(clip: str, frames: int) -> dict[str, Any]:
     return {
         "clip_id": clip, "path": f"4_audio/media/s0000/{clip}.npy", "num_frames": frames, "layers": 4, "width": 384,
         "encoder": "whisper-tiny.en", "encoder_sha256": "e",
+        "sha256": f"features of {clip}",
     }  # fmt: skip

@@ -105,6 +105,19 @@ def test_a_stage_that_moves_a_frozen_part_fails_loudly(tmp_path, trained, monkey
     assert summary(tmp_path)["frozen_unchanged"] is False
 
 
+def test_projections_that_start_at_zero_learn_faster_by_the_stages_factor(tmp_path):
+    """AdamW's first step is the learning rate, whatever the gradient."""
+    numbers = CONFIG.image.model_copy(update={"zero_started_rate": 8.0})
+    run(tmp_path, 1, config=CONFIG.model_copy(update={"image": numbers}))
+    before, after = loop.seeded(SMALL, 0), EMO.from_pretrained(final(tmp_path))
+    fresh, other = "backbone.unet.mid_block.attentions.0.transformer_blocks.0.attn2.attention.to_out.0", (
+        "backbone.unet.conv_out"
+    )
+    for module, rate in ((fresh, 8e-3), (other, 1e-3)):
+        moved = after.get_submodule(module).bias - before.get_submodule(module).bias
+        assert moved.abs().max().item() == pytest.approx(rate, rel=0.05)
+
+
 def test_every_parameter_of_stage_1_learns_but_the_tail_of_reference_net(tmp_path):
     """What follows ReferenceNet's last self-attention input is read by nobody in stage 1."""
     run(tmp_path, 3)  # a zero output lets gradients through to what is before it from the second step on
