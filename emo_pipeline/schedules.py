@@ -3,10 +3,12 @@
 Here: ticks and their reasons to skip. Not here: what a job does.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from emo_pipeline.jobs import retrain
-from emo_pipeline.versions import judged, manifest_versions, shards_since_build, trained_versions
+from emo_pipeline.versions import judged, latest, manifest_versions, shards_since_build, trained_versions
 
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -16,8 +18,11 @@ UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 TRAINING_JOBS = ("retrain", "train_all")
-# The run builds the dataset first. If the manifests then hold what the last training read, it stops there, green.
-RETRAIN_CONFIG = {"ops": {"image_checkpoint": {"config": {"only_if_changed": True}}}}
+# assets of retrain that have a launchpad (emo_pipeline/assets)
+RETRAINED = (
+    "train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "base_weights", "image_checkpoint", "video_checkpoint", "speed_checkpoint",
+    "generated_videos", "speed_ablation", "face_region_ablation",
+)  # fmt: skip
 
 
 @dg.schedule(
@@ -30,7 +35,25 @@ def weekly_retrain(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.
             return dg.SkipReason(f"{job} is under way (run {runs[0].run_id[:8]}); the next tick looks again")
     if reason := nothing_new(context.instance):
         return dg.SkipReason(reason)
-    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat(), run_config=RETRAIN_CONFIG)
+    return dg.RunRequest(
+        run_key=context.scheduled_execution_time.isoformat(), run_config=retrain_config(context.instance)
+    )
+
+
+def retrain_config(instance: dg.DagsterInstance) -> dict[str, Any]:
+    """What each asset was last launched with: preset, steps and test clips stay what somebody chose in the launchpad.
+
+    The run builds the dataset first. If the manifests then hold what the last training read, it stops there, green.
+    """
+    chosen = {asset: config for asset in RETRAINED if (config := _launched_with(instance, asset))}
+    image = {**chosen.get("image_checkpoint", {}), "only_if_changed": True}
+    return {"ops": {asset: {"config": config} for asset, config in (chosen | {"image_checkpoint": image}).items()}}
+
+
+def _launched_with(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+    made = latest(instance, asset)
+    run = instance.get_run_by_id(made.run_id) if made else None
+    return run.run_config.get("ops", {}).get(asset, {}).get("config", {}) if run else {}
 
 
 def nothing_new(instance: dg.DagsterInstance) -> str | None:

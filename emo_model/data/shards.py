@@ -10,6 +10,7 @@ next one starts; a broken item becomes a row in `rejected`, never a failed shard
 """
 
 import ctypes
+import errno
 import json
 import multiprocessing
 import os
@@ -123,7 +124,7 @@ def _run_step(step: Step, root: DataRoot, shard: str, workers: int, progress: Ca
         merged = _merge(step, root, shard, items)
     except OSError as error:
         raise UserError(
-            f"{step.name} {shard}: cannot write below {root.path}: {error.strerror or error}; "
+            f"{step.name} {shard}: cannot read or write below {root.path}: {error.strerror or error}; "
             "finished videos are kept; free space or fix the folder, then run the same command again"
         ) from error
     return _report(step, shard, merged, len(todo), kept, time.perf_counter() - started)
@@ -161,15 +162,26 @@ def _run(step: Step, root: DataRoot, shard: str, items: list[Item], workers: int
 
 
 def _guarded(step: Step, root: DataRoot, shard: str, item: Item) -> Rows:
-    """Do one item; an unexpected error becomes a reject that quotes it. Disk errors are the user's to mend."""
+    """Do one item; an unexpected error becomes a reject that quotes it. An error of the data root's disk is the user's
+    to mend and ends the step; a source that cannot be read is one item's."""
     try:
         result = step.work(root, shard, item)
-    except (OSError, UserError):
+    except UserError:
         raise
     except Exception as error:  # one broken video must not fail the shard
+        if isinstance(error, OSError) and _of_disk(error, root):
+            raise
         traceback.print_exc(file=sys.stderr)
         result = Result(rejects=(_failed(step, item, f"{type(error).__name__}: {error}"),))
     return _rows(step, shard, item, result)
+
+
+def _of_disk(error: OSError, root: DataRoot) -> bool:
+    """Whether the data root's disk is full or refuses, rather than a raw file."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or not error.filename:
+        return True
+    path = Path(os.fsdecode(error.filename))
+    return path.is_relative_to(root.path) and not path.is_relative_to(root.folder("0_raw"))
 
 
 def _failed(step: Step, item: Item, detail: str) -> Reject:

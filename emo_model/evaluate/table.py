@@ -66,7 +66,7 @@ def measured(rows: Sequence[EvaluationRow]) -> Grid:
 
 
 def others(rows: Sequence[EvaluationRow]) -> Grid:
-    """Our numbers that the paper's Table 1 does not have, a line each as they are many; those without one are left out."""
+    """Our numbers that the paper's Table 1 does not have, one a line as they are many; dashes are left out."""
     main = {_column(family, rows) for family in MAIN}
     metrics = list(dict.fromkeys(r.metric for r in rows if r.value is not None and r.metric not in main))
     columns = _grid("Also measured", rows, metrics)

@@ -53,7 +53,7 @@ class TrainConfig(Frozen):
 
 
 TINY_TRAIN = TrainConfig(
-    image=StageTraining(steps=200, batch_size=12, learning_rate=2e-3, recolour=True),
+    image=StageTraining(steps=400, batch_size=12, learning_rate=2e-3, recolour=True),
     video=StageTraining(steps=400, batch_size=2, learning_rate=2.5e-3, zero_started_rate=20.0),
     speed=StageTraining(steps=40, batch_size=4, learning_rate=2e-4),  # where the video stage's rate ended
     beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
@@ -85,6 +85,11 @@ class RunSpec(Frozen):
     threads: int | None = None  # of torch; the same number gives the same bits
     speed_buckets: SpeedBuckets | None = None  # of the training set; None: the start checkpoint's
     provenance: dict[str, Any] = {}  # data versions, git commit: written into the checkpoint as it is
+
+    def numbers(self, config: TrainConfig) -> StageTraining:
+        """The preset's numbers of this stage, with this run's in their place."""
+        given = {k: v for k in ("steps", "batch_size", "learning_rate") if (v := getattr(self, k)) is not None}
+        return config.of(self.stage).model_copy(update=given)
 
     @classmethod
     def read(cls, path: Path) -> "RunSpec":

@@ -131,8 +131,7 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
 
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
-    given = {k: v for k in ("steps", "batch_size", "learning_rate") if (v := getattr(spec, k)) is not None}
-    numbers = config.of(spec.stage).model_copy(update=given)
+    numbers = spec.numbers(config)
     accelerator = Accelerator(mixed_precision=config.mixed_precision)
     emo, scheduler = _network(spec, stage, network, config)
     trained = freeze(emo, stage)
@@ -140,7 +139,10 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         for unet in (emo.backbone.unet, emo.reference_net.unet):
             enable_gradient_checkpointing(unet)
     optimizer = torch.optim.AdamW(
-        _groups(emo, trained, numbers), numbers.learning_rate, betas=(0.9, config.beta2), weight_decay=config.weight_decay
+        _groups(emo, trained, numbers),
+        numbers.learning_rate,
+        betas=(0.9, config.beta2),
+        weight_decay=config.weight_decay,
     )
     names = {parameter: name for name, parameter in trained.items()}
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))

@@ -146,7 +146,10 @@ def _make(
 
 def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", trainer: Trainer, run: TrackedRun) -> None:
     """Run the trainer; its progress goes to MLflow's curve and to the asset's page while it runs."""
-    run.params(spec.model_dump(include={"stage", "preset", "steps", "batch_size", "learning_rate", "seed", "threads"}))
+    from emo_model.config import preset
+
+    numbers = spec.numbers(preset(spec.preset).train)
+    run.params(spec.model_dump(include={"stage", "preset", "seed", "threads"}) | numbers.model_dump())
     run.tags({"manifest_version": spec.provenance["manifest_version"], "git_commit": spec.provenance["git_commit"]})
 
     def report(rows: Rows) -> None:

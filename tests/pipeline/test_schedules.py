@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from emo_model.data.store import DataRoot
-from emo_pipeline.schedules import RETRAIN_CONFIG, weekly_retrain
+from emo_pipeline.schedules import RETRAINED, retrain_config, weekly_retrain
 from tests.pipeline.conftest import report
 from tests.pipeline.test_checks import SUMMARY
 
@@ -22,7 +22,8 @@ def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[int, str]:
         instance, scheduled_execution_time=MONDAY, repository_def=defs.get_repository_def()
     )
     found = weekly_retrain.evaluate_tick(context)
-    assert all(request.run_config == RETRAIN_CONFIG for request in found.run_requests or [])
+    configs = [request.run_config["ops"]["image_checkpoint"]["config"] for request in found.run_requests or []]
+    assert configs in ([], [{"only_if_changed": True}])
     return len(found.run_requests or []), found.skip_message or ""
 
 
@@ -101,10 +102,27 @@ def test_the_requested_run_is_valid_and_stops_where_nothing_changed(
         dg.AssetKey(name) for name in ("image_checkpoint", "video_checkpoint", "speed_checkpoint", "generated_videos")
     ]
     result = defs.resolve_job_def("retrain").execute_in_process(
-        RETRAIN_CONFIG, instance, asset_selection=only, run_id=RUN
+        retrain_config(instance), instance, asset_selection=only, run_id=RUN
     )
     skipped = {event.step_key for event in result.all_events if event.event_type_value == "STEP_SKIPPED"}
     assert result.success and skipped == {"video_checkpoint", "speed_checkpoint", "generated_videos"}
+
+
+def test_retraining_keeps_what_was_chosen_in_the_launchpad(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    """Were it always the defaults, a weekly run would put a TINY model where a PAPER model was trained."""
+    chosen = {"ops": {"base_weights": {"config": {"preset": "TINY", "seed": 7}}}}
+    job = defs.resolve_job_def("train_all")
+    assert job.execute_in_process(chosen, instance, asset_selection=[dg.AssetKey("base_weights")]).success
+    assert retrain_config(instance)["ops"] == {
+        "base_weights": {"config": {"preset": "TINY", "seed": 7}},
+        "image_checkpoint": {"config": {"only_if_changed": True}},
+    }
+
+
+def test_every_asset_of_retrain_with_a_launchpad_keeps_its_choices(defs: dg.Definitions) -> None:
+    nodes = defs.resolve_job_def("retrain").all_node_defs
+    asked = {node.name for node in nodes if set(getattr(node.config_field.config_type, "fields", {}))}
+    assert asked == set(RETRAINED)
 
 
 def test_one_failed_shard_does_not_keep_the_catalog_from_being_built(

@@ -110,8 +110,9 @@ def test_projections_that_start_at_zero_learn_faster_by_the_stages_factor(tmp_pa
     numbers = CONFIG.image.model_copy(update={"zero_started_rate": 8.0})
     run(tmp_path, 1, config=CONFIG.model_copy(update={"image": numbers}))
     before, after = loop.seeded(SMALL, 0), EMO.from_pretrained(final(tmp_path))
-    fresh, other = "backbone.unet.mid_block.attentions.0.transformer_blocks.0.attn2.attention.to_out.0", (
-        "backbone.unet.conv_out"
+    fresh, other = (
+        "backbone.unet.mid_block.attentions.0.transformer_blocks.0.attn2.attention.to_out.0",
+        ("backbone.unet.conv_out"),
     )
     for module, rate in ((fresh, 8e-3), (other, 1e-3)):
         moved = after.get_submodule(module).bias - before.get_submodule(module).bias
