@@ -20,7 +20,8 @@ UNDER_WAY = [
 TRAINING_JOBS = ("retrain", "train_all")
 # assets of retrain that have a launchpad (emo_pipeline/assets)
 RETRAINED = (
-    "train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "base_weights", "image_checkpoint", "video_checkpoint", "speed_checkpoint",
+    "train_manifest_stage1", "train_manifest_stage2", "eval_manifest",
+    "base_weights", "image_checkpoint", "video_checkpoint", "speed_checkpoint",
     "generated_videos", "speed_ablation", "face_region_ablation",
 )  # fmt: skip
 
@@ -53,7 +54,8 @@ def retrain_config(instance: dg.DagsterInstance) -> dict[str, Any]:
 def _launched_with(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
     made = latest(instance, asset)
     run = instance.get_run_by_id(made.run_id) if made else None
-    return run.run_config.get("ops", {}).get(asset, {}).get("config", {}) if run else {}
+    ops: Any = run.run_config.get("ops", {}) if run else {}
+    return ops.get(asset, {}).get("config", {})
 
 
 def nothing_new(instance: dg.DagsterInstance) -> str | None:
