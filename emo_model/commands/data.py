@@ -27,16 +27,28 @@ def _root() -> "DataRoot":
     default="none",
     help="What names the person: nothing, HDTF's file names, or the sub-folder.",
 )
+@click.option(
+    "--hdtf",
+    "annotations",
+    type=click.Path(path_type=Path),
+    help="Folder of HDTF's lists: FOLDER then holds its whole videos; without FOLDER they are downloaded.",
+)
 @click.option("--preset", "preset_name", help="Whose crop size and limits to use; TINY's for a new data root.")
 @click.option("--workers", default=2, show_default=True, help="Processes a step.")
 def prepare(
-    folder: Path | None, licence: str, name: str | None, identity: str, preset_name: str | None, workers: int
+    folder: Path | None,
+    licence: str,
+    name: str | None,
+    identity: str,
+    annotations: Path | None,
+    preset_name: str | None,
+    workers: int,
 ) -> None:
     """Raw videos of FOLDER (and of earlier calls) -> clips, labels, manifests, catalog. Resumes where it stopped.
 
     Videos stay where they are. Without FOLDER: what is registered already, and what lies in 0_raw.
     """
-    from emo_model.data import pipeline, sources
+    from emo_model.data import hdtf, pipeline, sources
 
     pipeline.require_weights()
     root = _root().create()
@@ -44,8 +56,13 @@ def prepare(
         from emo_model.config import preset
 
         preset(preset_name).data.save(root)
+    if annotations:
+        lists = hdtf.read(annotations)
+        click.echo("\n".join((hdtf.summary(lists), *(f"  {line}" for line in lists.defects))), err=True)
     if folder:
-        sources.add_folder(root, folder, name, licence, identity)  # type: ignore[arg-type]
+        sources.add_folder(root, folder, name, licence, identity, annotations)  # type: ignore[arg-type]
+    elif annotations:
+        sources.add_hdtf(root, annotations, name or "hdtf")
     report = pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
     click.echo(f"{report.clips} clips in {root.path}; left out: {report.rejects or 'nothing'}")
     click.echo('look at them with: emo query "SELECT clip_id, split, mean_speed FROM clips"; emo preview CLIP')

@@ -9,6 +9,7 @@ seen, and one below `second_face` of the first's height is seen and let pass.
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
@@ -19,10 +20,11 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.config import DataConfig
+from emo_model.data.hdtf import Range
 from emo_model.data.media import Picture, decode
 from emo_model.data.shards import Item, Result, Step
-from emo_model.data.shots import ShotDetector, shots_between
-from emo_model.data.sources import video_path
+from emo_model.data.shots import ShotDetector, annotated, shots_between
+from emo_model.data.sources import ranges_of, video_path
 from emo_model.data.store import DataRoot, text_sha256
 from emo_model.data.tracks import FPS, Faces, clip_id, clips_of_shot
 
@@ -92,15 +94,19 @@ def mouth_open(landmarks: NDArray[np.float64]) -> float:
     return float(gap / np.linalg.norm(landmarks[_EYES[0]] - landmarks[_EYES[1]]))
 
 
-def look(path: Path) -> tuple[list[Row], list[int], tuple[int, int]]:
-    """One pass over a video: a row for each frame, the cuts, and the picture's (width, height)."""
+def look(path: Path, ranges: Sequence[Range] = ()) -> tuple[list[Row], list[int], tuple[int, int]]:
+    """One pass over a video: a row for each frame, the cuts, and the picture's (width, height).
+
+    With annotated ranges nothing is looked for outside of them.
+    """
     detector, rows, size = ShotDetector(), [], (0, 0)
     with Landmarker() as landmarker:
         for number, frame in enumerate(decode(path)):
             picture = frame.rgb()
             size = (picture.shape[1], picture.shape[0])
             detector.see(picture)
-            seen = landmarker.see(frame.t_s, picture)
+            wanted = not ranges or any(r.start_s <= frame.t_s < r.end_s for r in ranges)
+            seen = landmarker.see(frame.t_s, picture) if wanted else _nothing()
             rows.append({"source_frame": number, "t_s": frame.t_s, **seen})
     return rows, detector.cuts, size
 
@@ -123,17 +129,21 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     model = weights.REGISTRY[MODEL].sha256
     rows = root.read("videos", shard, ["video_id", "status"]).to_pylist()
     videos = [row["video_id"] for row in rows if row["status"] == "ok"]
-    return [Item(video, text_sha256(video, numbers, model)) for video in videos]
+    ranges = ranges_of(root, shard)
+    return [
+        Item(video, text_sha256(video, numbers, model, *ranges.get(video, ())), ranges.get(video)) for video in videos
+    ]
 
 
 def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Shots, landmarks and proposals of one video, and why the rest of it offers none."""
     config, video = DataConfig.of(root), item.key
-    rows, cuts, size = look(video_path(root, shard, video))
+    ranges = item.payload or []
+    rows, cuts, size = look(video_path(root, shard, video), ranges)
     faces = faces_of(rows, size)
     shots = shots_between(cuts, faces.times, faces.end_s)
     proposals, rejects = [], []
-    for shot in shots:
+    for shot in annotated(shots, ranges, faces.times) if ranges else shots:
         clips, left_out = clips_of_shot(video, shot, faces.of(shot), config)
         rejects += left_out
         proposals += [_proposal(video, asdict(clip)) for clip in clips]
@@ -157,7 +167,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=2,
+    version=3,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",

@@ -56,6 +56,14 @@ def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
     return pa.list_(of)
 
 
+_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high
+    pa.struct(
+        [
+            ("id", STRING), ("start_s", FLOAT), ("end_s", FLOAT),
+            ("square", pa.list_(INT)), ("height", INT),
+        ]
+    )
+)  # fmt: skip
 _UNREADABLE = "the file could not be read"
 _NO_FACE = "no face found in this frame"
 _NO_MODEL = "not scored: no model for it on this machine"
@@ -119,6 +127,8 @@ SOURCES = Table(
         Column("licence", STRING, "licence as given with the collection"),
         Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
         Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL"),
+        Column("ranges", _RANGES, "annotated stretches that are used (HDTF)", null="the whole video"),
+        Column("split_hint", STRING, "train or test, where the collection fixes it", null="dealt by identity_splits"),
     ),
     ("number",),
 )
@@ -190,6 +200,7 @@ PROPOSALS = _shard_table(
         Column("crop_y", INT, "top edge of the square crop", "source pixels"),
         Column("crop_size", INT, "side of the square crop", "source pixels"),
         Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
+        Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
     ),
     ("clip_id",),
 )
@@ -318,7 +329,7 @@ _CLIP_COLUMNS = (
     CLIP_ID,
     VIDEO_ID,
     SHARD,
-    Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF"),
+    Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
     Column("start_s", FLOAT, "timestamp of frame 0 in the source, 0 at the video's first frame", "seconds"),
     Column("end_s", FLOAT, "start_s + num_frames / 30", "seconds"),
     Column("num_frames", INT, "frames at 30 fps"),

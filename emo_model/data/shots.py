@@ -5,12 +5,15 @@ so a waving hand is no cut. It looks at a small picture, and answers two frames 
 a face that jumps there splits the track instead (tracks.py).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from emo_model.data.hdtf import Range
 
 LOOK_PX = 256  # width of the picture the detector compares, PySceneDetect's own choice for large videos
 MIN_SHOT_FRAMES = 5  # a flash is two cuts in a row, and none
@@ -28,6 +31,12 @@ class Shot:
     end: int
     start_s: float
     end_s: float
+    within: Range | None = None  # HDTF's annotated stretch, if only that part of the shot is used
+
+    @property
+    def name(self) -> str:
+        """What its rejects are called, after their video."""
+        return f"{self.number}" if self.within is None else f"{self.number}:{self.within.id}"
 
     @property
     def row(self) -> dict[str, Any]:
@@ -73,3 +82,28 @@ def shots_between(cuts: list[int], times: NDArray[np.float64], end_s: float) -> 
         Shot(number, begin, end, float(starts[number]), float(starts[number + 1]))
         for number, (begin, end) in enumerate(pairwise(edges))
     ]
+
+
+def annotated(shots: Sequence[Shot], ranges: Sequence[Range], times: NDArray[np.float64]) -> list[Shot]:
+    """The parts of shots that lie in annotated stretches. Where two overlap, the first has the frames of both."""
+    owner = np.full(len(times), -1)
+    for number, stretch in reversed(list(enumerate(ranges))):
+        owner[(times >= stretch.start_s) & (times < stretch.end_s)] = number
+    parts = []
+    for shot in shots:
+        inside = owner[shot.begin : shot.end]
+        edges = [0, *(np.flatnonzero(np.diff(inside)) + 1), len(inside)]
+        for begin, end in pairwise(int(edge) + shot.begin for edge in edges):
+            if owner[begin] >= 0:
+                end_s = float(times[end]) if end < shot.end else shot.end_s
+                parts.append(
+                    replace(
+                        shot,
+                        begin=begin,
+                        end=end,
+                        start_s=float(times[begin]),
+                        end_s=end_s,
+                        within=ranges[owner[begin]],
+                    )
+                )
+    return parts

@@ -13,12 +13,13 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from emo_model.data import hdtf
 from emo_model.data.records import SOURCES
 from emo_model.data.store import DataRoot, text_sha256, write_json, write_rows
 from emo_model.errors import UserError
@@ -28,6 +29,8 @@ SHARD_BYTES = 2 * 10**9
 DROP = "drop"
 MEDIA = "media"  # folder in 0_raw where downloads lie
 UNKNOWN_LICENCE = "unknown"
+HDTF_LICENCE = "videos: their sites'; lists: CC BY 4.0 (HDTF)"
+FOLLOWING = ("licence", "identity_hint", "ranges", "split_hint")  # columns of a source that follow its collection
 
 # What people keep beside videos. Everything else is taken, and refused with a reason if it is no video.
 _TEXTS = ".txt .md .json .jsonl .csv .tsv .yaml .yml .xml .html .pdf .srt .vtt .py .ipynb .lock .db"
@@ -35,7 +38,6 @@ _ARRAYS = ".parquet .npy .npz .mat .pkl .pt .safetensors .zip .tar .gz"
 _OTHER_MEDIA = ".png .jpg .jpeg .webp .gif .bmp .wav .mp3 .flac .m4a .aac .ogg .opus"
 _HALF_WRITTEN = ".part .tmp .crdownload .ytdl .download"
 NOT_VIDEO = frozenset(f"{_TEXTS} {_ARRAYS} {_OTHER_MEDIA} {_HALF_WRITTEN}".split())
-_SAME_PERSON = {"WhipJimClyburn": "JamesClyburn"}  # HDTF lists one video under both names
 
 
 class Collection(BaseModel):
@@ -47,6 +49,7 @@ class Collection(BaseModel):
     licence: str = UNKNOWN_LICENCE
     kind: Literal["folder", "urls"] = "folder"
     identity: Literal["none", "hdtf", "folder"] = "none"  # HDTF's file names; the sub-folder's name
+    annotations: str = ""  # folder of HDTF's lists: which seconds of its videos are used, and whose they are
 
 
 @dataclass(frozen=True)
@@ -81,8 +84,12 @@ def add_folder(
     name: str | None = None,
     licence: str = UNKNOWN_LICENCE,
     identity: Literal["none", "hdtf", "folder"] = "none",
+    annotations: Path | None = None,
 ) -> RegistryReport:
-    """Make a folder of videos a collection, and register what is in it. The folder is only ever read."""
+    """Make a folder of videos a collection, and register what is in it. The folder is only ever read.
+
+    annotations: HDTF's lists, for whole videos called NAME.EXT or SUBSET_NAME.EXT.
+    """
     folder = folder.expanduser().absolute()
     if not folder.is_dir():
         raise UserError(f"wanted a folder of videos; {folder} is none; run: emo prepare FOLDER")
@@ -90,15 +97,34 @@ def add_folder(
     if name in known and Path(known[name].path) != folder:
         taken = known[name].path or "0_raw itself"
         raise UserError(f"collection {name!r} is already {taken}; run: emo prepare {folder} --name OTHER_NAME")
-    known[name] = Collection(path=str(folder), licence=licence, identity=identity)
-    write_json(root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()})
+    lists = _lists_folder(annotations) if annotations else ""
+    known[name] = Collection(path=str(folder), licence=licence, identity=identity, annotations=lists)
+    _save(root, known)
     return register(root)
+
+
+def add_hdtf(root: DataRoot, annotations: Path, name: str = "hdtf") -> RegistryReport:
+    """Make every video of HDTF's lists a source to download, and register it."""
+    known = collections(root)
+    known[name] = Collection(kind="urls", licence=HDTF_LICENCE, identity="hdtf", annotations=_lists_folder(annotations))
+    _save(root, known)
+    return register(root)
+
+
+def _lists_folder(folder: Path) -> str:
+    folder = folder.expanduser().absolute()
+    hdtf.read(folder)  # said now, not in the middle of a night's run
+    return str(folder)
+
+
+def _save(root: DataRoot, known: dict[str, Collection]) -> None:
+    write_json(root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()})
 
 
 def register(root: DataRoot) -> RegistryReport:
     """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone.
 
-    Licence and person follow the collection as it is now: a corrected rule reaches the sources that are known.
+    Licence, person and annotations follow the collection as it is now: a correction reaches the sources that are known.
     """
     known = registered(root)
     rows, place = list(known), {row["source_id"]: at for at, row in enumerate(known)}
@@ -106,7 +132,7 @@ def register(root: DataRoot) -> RegistryReport:
     for row in _scan(root, skipped):
         at = place.setdefault(row["source_id"], len(rows))
         if at < len(rows):
-            rows[at] = rows[at] | {name: row[name] for name in ("licence", "identity_hint")}
+            rows[at] = rows[at] | {name: row[name] for name in FOLLOWING}
         else:
             rows.append({**row, "number": len(rows), "shard": _shard_for(rows, row["bytes"] or 0)})
     write_rows(root.single(SOURCES), SOURCES, rows)
@@ -153,17 +179,29 @@ def video_path(root: DataRoot, shard: str, video_id: str) -> Path:
     return path
 
 
+def ranges_of(root: DataRoot, shard: str) -> dict[str, list[hdtf.Range]]:
+    """video_id -> the annotated stretches that are used of it; videos that are used whole are not there."""
+    listed = {row["source_id"]: row["ranges"] for row in registered(root, shard) if row["ranges"]}
+    videos = root.read("videos", shard, ["video_id", "source_id", "status"]).to_pylist() if listed else []
+    return {
+        row["video_id"]: [hdtf.Range(**stretch) for stretch in listed[row["source_id"]]]
+        for row in videos
+        if row["status"] == "ok" and row["source_id"] in listed
+    }
+
+
 def identity_hint(rule: str, uri: str) -> str | None:
     """The person a file name stands for, by its collection's rule.
 
-    hdtf: `WDA_KatieHill_000.mp4` -> KatieHill; numbers tell one person's videos apart, and radio hosts are unknown.
+    hdtf: `WDA_KatieHill_000.mp4` -> KatieHill; numbers tell one person's videos apart. `RD_Radio31_000.mp4` -> Radio:
+    nobody knows which hosts are the same, so that all of them stay on one side.
     """
     path = PurePosixPath(uri)
     if rule == "folder":
         return path.parts[0] if len(path.parts) > 1 else None
     if rule == "hdtf":
-        match = re.fullmatch(r"(?:RD|WDA|WRA)_(.*?\D)\d*(?:_\d+)?", path.stem)
-        return _SAME_PERSON.get(match[1], match[1]) if match else None
+        match = re.fullmatch(r"(?:RD|WDA|WRA)_(.*?\D\d*)(?:_\d+)?", path.stem)
+        return hdtf.person(match[1]) if match else None
     return None
 
 
@@ -182,7 +220,7 @@ def _scan(root: DataRoot, skipped: list[tuple[str, str]]) -> Iterator[dict[str, 
 def _scan_folder(
     root: DataRoot, name: str, collection: Collection, skipped: list[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
-    top = Path(collection.path or root.folder("0_raw"))
+    top, listed = Path(collection.path or root.folder("0_raw")), _Annotations(collection)
     for path in _files(top, without=() if collection.path else (MEDIA,)):
         uri = path.relative_to(top).as_posix()
         if not uri.isprintable():  # also names that are no UTF-8: no table could hold them
@@ -193,8 +231,10 @@ def _scan_folder(
             "source": name,
             "uri": uri,
             "licence": collection.licence,
+            **_NOT_LISTED,
             "identity_hint": identity_hint(collection.identity, uri),
             "bytes": path.stat().st_size,
+            **listed.of_file(path.stem),
         }
 
 
@@ -216,20 +256,55 @@ def _url_lists(root: DataRoot) -> dict[str, Path]:
 
 
 def _scan_urls(root: DataRoot, name: str, collection: Collection) -> Iterator[dict[str, Any]]:
-    lists = _url_lists(root)
-    if name not in lists:
-        return
-    for line in lists[name].read_text(encoding="utf-8-sig").splitlines():
-        url = line.strip()
-        if url and not url.startswith("#"):
+    seen = set()
+    for url, listed in _addresses(root, name, collection):
+        source_id = text_sha256(_site_and_id(url))[:16]
+        if source_id not in seen:  # HDTF lists one video under two names: the first has it
+            seen.add(source_id)
             yield {
-                "source_id": text_sha256(_site_and_id(url))[:16],
+                "source_id": source_id,
                 "source": name,
                 "uri": url,
                 "licence": collection.licence,
-                "identity_hint": None,
                 "bytes": None,
+                **listed,
             }
+
+
+def _addresses(root: DataRoot, name: str, collection: Collection) -> Iterator[tuple[str, dict[str, Any]]]:
+    """URLs and what is known of them: from HDTF's lists, or a line each in 0_raw/NAME.urls.txt."""
+    if collection.annotations:
+        listed = _Annotations(collection)
+        yield from ((video.url, listed.of_video(video)) for video in listed.lists.videos)
+    elif name in (found := _url_lists(root)):
+        lines = (line.strip() for line in found[name].read_text(encoding="utf-8-sig").splitlines())
+        yield from ((url, _NOT_LISTED) for url in lines if url and not url.startswith("#"))
+
+
+_NOT_LISTED: dict[str, Any] = {"identity_hint": None, "ranges": None, "split_hint": None}
+
+
+class _Annotations:
+    """What HDTF's lists, if the collection has them, say of its videos; columns of `sources`."""
+
+    def __init__(self, collection: Collection) -> None:
+        empty = hdtf.Lists((), (), "")
+        self.lists = hdtf.read(Path(collection.annotations)) if collection.annotations else empty
+        self._split, self._videos = hdtf.split(self.lists), self.lists.by_name()
+
+    def of_video(self, video: hdtf.Video) -> dict[str, Any]:
+        """Person, ranges and split of a listed video."""
+        ranges = [asdict(stretch) for stretch in video.ranges]
+        return {"identity_hint": video.person, "ranges": ranges, "split_hint": self._split.side(video.person)}
+
+    def of_file(self, stem: str) -> dict[str, Any]:
+        """Of a file SUBSET_NAME or NAME. Others are used whole; a clip SUBSET_NAME_00k has its person's side."""
+        names = [stem, *(f"{subset}_{stem}" for subset in hdtf.SUBSETS)]
+        video = next((self._videos[name] for name in names if name in self._videos), None)
+        if video is not None:
+            return self.of_video(video)
+        who = identity_hint("hdtf", stem) if self._videos else None
+        return {"split_hint": self._split.side(who)} if who else {}
 
 
 def _site_and_id(url: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model.data.records import IDENTITIES, SPLITS
+from emo_model.data.sources import registered
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_json, write_rows
 from emo_model.networks.config import SpeedBuckets
 
@@ -60,15 +61,18 @@ def build_splits(root: DataRoot) -> SplitReport:
     """Write 5_manifest/identities.parquet and splits.parquet from the clip rows of all shards."""
     columns = ["clip_id", "video_id", "num_frames", "identity_hint", "has_audio"]
     hours: dict[str, float] = defaultdict(float)
-    people, speakers = [], set()
+    people, videos, speakers = [], [], set()
     for clip in root.read("clip_rows", columns=columns).to_pylist():
         person, method = identity(clip)
         hours[person] += clip["num_frames"] / 30 / 3600
         people.append({"clip_id": clip["clip_id"], "identity_id": person, "method": method})
+        videos.append(clip["video_id"])
         if clip["has_audio"]:
             speakers.add(person)
     before = {row["identity_id"]: row for row in root.read_single("splits").to_pylist()}
-    rows = [{"identity_id": person, **place} for person, place in assign(hours, speakers, before).items()]
+    fixed = _fixed(root)
+    sides = {row["identity_id"]: fixed[video] for row, video in zip(people, videos, strict=True) if video in fixed}
+    rows = [{"identity_id": person, **place} for person, place in assign(hours, speakers, before, sides).items()]
     identities = write_rows(root.single("identities"), IDENTITIES, people)
     splits = write_rows(root.single("splits"), SPLITS, rows)
     return SplitReport(
@@ -82,16 +86,30 @@ def build_splits(root: DataRoot) -> SplitReport:
     )
 
 
-def assign(
-    hours: Mapping[str, float], speakers: Set[str], before: Mapping[str, Mapping[str, str]] | None = None
-) -> dict[str, dict[str, str]]:
-    """identity -> {split, rule}; `speakers` are the people with sound, `before` the splits as they were.
+def _fixed(root: DataRoot) -> dict[str, str]:
+    """video_id -> the side that its collection gives it (HDTF's lists)."""
+    hints = {row["source_id"]: row["split_hint"] for row in registered(root) if row["split_hint"]}
+    videos = root.read("videos", columns=["video_id", "source_id", "status"]).to_pylist() if hints else []
+    return {v["video_id"]: hints[v["source_id"]] for v in videos if v["status"] == "ok" and v["source_id"] in hints}
 
-    Who had a side keeps it, also while none of their clips are there. In the order of sha256(SALT + id), new people go
-    to test while they fit in TEST_SHARE of the hours. If no speaker fits, the one with the fewest hours goes too, as
-    long as another stays: a test without sound tests nothing.
+
+def assign(
+    hours: Mapping[str, float],
+    speakers: Set[str],
+    before: Mapping[str, Mapping[str, str]] | None = None,
+    fixed: Mapping[str, str] | None = None,
+) -> dict[str, dict[str, str]]:
+    """identity -> {split, rule}; `speakers` are the people with sound, `before` the splits as they were, `fixed` the
+    sides that collections give.
+
+    Who had a side keeps it, also while none of their clips are there; then `fixed` counts. In the order of
+    sha256(SALT + id), new people go to test while they fit in TEST_SHARE of the hours. If no speaker fits, the one with
+    the fewest hours goes too, as long as another stays: a test without sound tests nothing.
     """
-    known = {person: {"split": row["split"], "rule": row["rule"]} for person, row in (before or {}).items()}
+    known = {
+        person: {"split": side, "rule": f"{side}: so its collection says"} for person, side in (fixed or {}).items()
+    }
+    known |= {person: {"split": row["split"], "rule": row["rule"]} for person, row in (before or {}).items()}
     order = sorted(set(hours) - set(known), key=lambda person: text_sha256(SALT + person))
     limit = TEST_SHARE * math.fsum(hours.values())
     tested = {person for person, place in known.items() if place["split"] == "test"}

@@ -74,6 +74,7 @@ class Clip:
     crop_y: int
     crop_size: int
     min_face_px: float
+    range_id: str | None = None
 
 
 def clip_id(video_id: str, start_s: float) -> str:
@@ -83,7 +84,7 @@ def clip_id(video_id: str, start_s: float) -> str:
 
 def clips_of_shot(video_id: str, shot: Shot, faces: Faces, config: DataConfig) -> tuple[list[Clip], list[Reject]]:
     """The clips one shot offers, and a reject for everything in it that could not become one."""
-    name = f"{video_id}:{shot.number}"
+    name = f"{video_id}:{shot.name}"
     unusable = _whole_shot(name, shot, faces, config)
     if unusable:
         return [], [unusable]
@@ -176,9 +177,19 @@ def _clip(shot: Shot, faces: Faces, first: int, start_s: float, stop_s: float, c
     num_frames = math.floor((stop_s - start_s) * FPS + SAME_S * FPS)
     num_frames = min(num_frames, math.floor(config.max_clip_s * FPS + SAME_S))
     last = int(np.searchsorted(faces.times, stop_s - SAME_S))
-    x, y, side = crop_square(union(faces.boxes[first:last]), faces.size, config.crop_expansion)
+    face = union(faces.boxes[first:last])
+    listed = shot.within.square_in(*faces.size) if shot.within else None
+    if listed is None or _inside(face, listed) < config.min_face_inside:
+        listed = crop_square(face, faces.size, config.crop_expansion)
     smallest = float(np.nanmin(faces.heights[first:last]))
-    return Clip(shot.number, start_s, num_frames, x, y, side, smallest)
+    return Clip(shot.number, start_s, num_frames, *listed, smallest, shot.within.id if shot.within else None)
+
+
+def _inside(box: Array, square: tuple[int, int, int]) -> float:
+    """Share of a box (4,) that lies in a square."""
+    x, y, side = square
+    seen = np.clip(box, [x, y, x, y], [x + side, y + side, x + side, y + side])
+    return float(_area(seen[None])[0] / _area(box[None])[0])
 
 
 def union(boxes: Array) -> Array:

@@ -24,12 +24,14 @@ class Folder(dg.Config):
     identity: Literal["none", "hdtf", "folder"] = Field(
         default="none", description="How a file names its person: none, hdtf or folder."
     )
+    annotations: str | None = Field(default=None, description="HDTF's lists, for a folder of its whole videos.")
 
 
 class RegistryConfig(dg.Config):
     """Folders to add beside what lies in 0_raw; known ones need not be named again."""
 
     folders: list[Folder] = Field(default=[], description="Folders of videos to register; they are only ever read.")
+    hdtf: str | None = Field(default=None, description="HDTF's lists: every video of them is downloaded.")
     crop_size: int | None = Field(default=None, description="Side of the stored crops, pixels; empty: keep (256).")
 
 
@@ -47,7 +49,10 @@ def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, d
     if config.crop_size is not None:
         DataConfig.of(root).model_copy(update={"crop_size": config.crop_size}).save(root)
     for folder in config.folders:
-        sources.add_folder(root, Path(folder.path), folder.name, folder.licence, folder.identity)
+        lists = Path(folder.annotations) if folder.annotations else None
+        sources.add_folder(root, Path(folder.path), folder.name, folder.licence, folder.identity, lists)
+    if config.hdtf:
+        sources.add_hdtf(root, Path(config.hdtf))
     report = sources.register(root)
     context.instance.add_dynamic_partitions(SHARDS_NAME, list(report.shards))
     rows = root.read_single(SOURCES)
