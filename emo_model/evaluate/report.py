@@ -7,6 +7,7 @@ import base64
 import dataclasses
 import html
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -158,9 +159,7 @@ def _html_grid(grid: Grid) -> str:
 
 def _html_cell(cell: str) -> str:
     """The number, and what stands behind it (interval, count) in small below."""
-    value, _, rest = cell.partition(" [") if " [" in cell else cell.partition(" n=")
-    if rest:
-        rest = "[" + rest if " [" in cell else "n=" + rest
+    value, rest = (re.split(r" (?=\[|n=|\(?\d+ of \d+)", cell, maxsplit=1) + [""])[:2]
     return f"<td>{html.escape(value)}{f'<small>{html.escape(rest)}</small>' if rest else ''}</td>"
 
 
