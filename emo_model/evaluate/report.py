@@ -159,7 +159,7 @@ def _html_grid(grid: Grid) -> str:
 
 def _html_cell(cell: str) -> str:
     """The number, and what stands behind it (interval, count) in small below."""
-    value, rest = (re.split(r" (?=\[|n=|\(?\d+ of \d+)", cell, maxsplit=1) + [""])[:2]
+    value, rest = [*re.split(r" (?=\[|n=|\(?\d+ of \d+)", cell, maxsplit=1), ""][:2]
     return f"<td>{html.escape(value)}{f'<small>{html.escape(rest)}</small>' if rest else ''}</td>"
 
 
