@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from emo_model import weights
 from emo_model.data.config import DataConfig
 from emo_model.data.hdtf import Range
+from emo_model.data.jump_cuts import jumps
 from emo_model.data.media import Picture, decode
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.shots import ShotDetector, annotated, shots_between
@@ -120,7 +121,9 @@ def faces_of(rows: list[Row], size: tuple[int, int]) -> Faces:
     seconds = [nothing if row["second_box"] is None else row["second_box"] for row in rows]
     others = np.array(seconds, float).reshape(-1, 4)
     ratio = (others[:, 3] - others[:, 1]) / (boxes[:, 3] - boxes[:, 1])
-    return Faces(times, float(times[-1]) + interval, boxes, np.nan_to_num(ratio), size)
+    turned = [np.full(16, np.nan) if row["matrix"] is None else row["matrix"] for row in rows]
+    jumped = jumps(boxes, np.array(turned, float).reshape(-1, 4, 4)[:, :3, :3])
+    return Faces(times, float(times[-1]) + interval, boxes, np.nan_to_num(ratio), size, jumped)
 
 
 def items(root: DataRoot, shard: str) -> list[Item]:

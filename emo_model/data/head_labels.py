@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
 from emo_model.data.head_motion import FPS, Poses, Track, clip_times, poses_at, speeds_at
+from emo_model.data.jump_cuts import jumps
+from emo_model.data.media import SAME_S
 from emo_model.data.records import POSE
 from emo_model.data.rows_of import clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
@@ -30,20 +32,32 @@ def _pose_work(root: DataRoot, shard: str, item: Item) -> Result:
     crop_size = DataConfig.of(root).crop_size
     rows: list[dict[str, Any]] = []
     for clip in clips_of(root, shard, item.key):
-        seen = _shot(landmarks, clip["shot"])
+        seen = _take(landmarks, clip)
         poses = poses_at(_track(seen), clip_times(clip["start_s"], clip["num_frames"]))
         rows += _pose_rows(clip, seen, poses, crop_size)
     return Result({"pose": rows})
 
 
-def _shot(landmarks: pa.Table, shot: int) -> pa.Table:
-    return landmarks.filter(pc.equal(landmarks["shot"], shot))
+def _take(landmarks: pa.Table, clip: dict[str, Any]) -> pa.Table:
+    """The clip's shot, up to the jump cuts on either side: what lies beyond one says nothing of the clip's head."""
+    shot = landmarks.filter(pc.equal(landmarks["shot"], clip["shot"]))
+    boxes, matrices = _filled(shot["box"], 4), _filled(shot["matrix"], 16).reshape(-1, 4, 4)
+    edges = shot["t_s"].to_numpy()[jumps(boxes, matrices[:, :3, :3])]
+    after = int(np.searchsorted(edges, clip["start_s"] + SAME_S))
+    begin, end = [-np.inf, *edges, np.inf][after : after + 2]
+    return shot.filter(pc.and_(pc.greater_equal(shot["t_s"], begin), pc.less(shot["t_s"], end)))
 
 
 def _track(seen: pa.Table) -> Track:
-    matrices = np.array(seen["matrix"].drop_null().to_pylist(), np.float64).reshape(-1, 4, 4)
     found = pc.is_valid(seen["matrix"]).to_numpy()
+    matrices = _filled(seen["matrix"], 16)[found].reshape(-1, 4, 4)
     return Track.from_matrices(seen["t_s"].to_numpy().astype(np.float64), found, matrices)
+
+
+def _filled(vectors: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
+    """(N, width), NaN where null."""
+    nothing = [np.nan] * width
+    return np.array([vector or nothing for vector in vectors.to_pylist()], np.float64).reshape(-1, width)
 
 
 def _pose_rows(clip: dict[str, Any], seen: pa.Table, poses: Poses, crop_size: int) -> list[dict[str, Any]]:
@@ -87,7 +101,7 @@ def _speed_work(root: DataRoot, shard: str, item: Item) -> Result:
     landmarks = rows_of(root, "landmarks", shard, "video_id", [item.key])
     rows: list[dict[str, Any]] = []
     for clip in clips_of(root, shard, item.key):
-        track = _track(_shot(landmarks, clip["shot"]))
+        track = _track(_take(landmarks, clip))
         at = clip_times(clip["start_s"], clip["num_frames"])
         speeds = zip(speeds_at(track, at, smoothed=False), speeds_at(track, at, smoothed=True), strict=True)
         poses = rows_of(root, "pose", shard, "clip_id", [clip["clip_id"]]).select(_COPIED).to_pylist()
@@ -104,7 +118,7 @@ def _number(value: float) -> float | None:
 
 HEAD_POSE = Step(
     name="head_pose",
-    version=1,
+    version=2,
     tables=("pose",),
     after=("shots_and_faces",),
     description="6-DoF head pose of every frame: quaternion w x y z, cm, degrees; face box in crop pixels.",
@@ -113,7 +127,7 @@ HEAD_POSE = Step(
 )
 HEAD_SPEED = Step(
     name="head_speed",
-    version=1,
+    version=2,
     tables=("frames",),
     after=("head_pose",),
     description="Head rotation speed w of every frame, unsmoothed and sigma 1, in degrees a frame at 30 fps.",

@@ -10,7 +10,7 @@ so the largest is always the same person.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -32,7 +32,8 @@ class Faces:
     """What the landmarker saw in a video's N frames.
 
     times (N,) seconds; end_s: end of the last frame; boxes (N, 4) x0 y0 x1 y1 in source pixels, NaN where no face was
-    found; seconds (N,) height of the second face over the first's, 0 where there is none; size: (width, height).
+    found; seconds (N,) height of the second face over the first's, 0 where there is none; size: (width, height);
+    jumped (N,) whether the head jumps into the frame (jump_cuts.py).
     """
 
     times: Array
@@ -40,11 +41,19 @@ class Faces:
     boxes: Array
     seconds: Array
     size: tuple[int, int]
+    jumped: NDArray[np.bool_]
 
     def of(self, shot: Shot) -> "Faces":
         """The same of one shot's frames."""
         inside = slice(shot.begin, shot.end)
-        return Faces(self.times[inside], shot.end_s, self.boxes[inside], self.seconds[inside], self.size)
+        return replace(
+            self,
+            times=self.times[inside],
+            end_s=shot.end_s,
+            boxes=self.boxes[inside],
+            seconds=self.seconds[inside],
+            jumped=self.jumped[inside],
+        )
 
     @property
     def found(self) -> NDArray[np.bool_]:
@@ -155,6 +164,7 @@ def stretches(faces: Faces, usable: NDArray[np.bool_], config: DataConfig) -> li
         (np.diff(at) > config.max_lost_frames + 1)
         | (_overlap(faces.boxes[at[:-1]], faces.boxes[at[1:]]) < config.min_overlap)
         | (np.diff(still[at]) > 0)
+        | faces.jumped[at[1:]]
     )
     first = [0, *(np.flatnonzero(broken) + 1)]
     last = [*np.flatnonzero(broken), len(at) - 1]

@@ -182,9 +182,9 @@ def test_mouth_open_is_the_lips_gap_over_the_eyes_distance():
 def test_the_second_faces_size_is_a_share_of_the_firsts():
     box = np.array([0, 0, 50, 100], np.float32)
     rows = [
-        {"t_s": 0.0, "box": box, "second_box": box / 2},
-        {"t_s": 0.04, "box": box, "second_box": None},
-        {"t_s": 0.08, "box": None, "second_box": None},
+        {"t_s": 0.0, "box": box, "second_box": box / 2, "matrix": np.eye(4).ravel()},
+        {"t_s": 0.04, "box": box, "second_box": None, "matrix": np.eye(4).ravel()},
+        {"t_s": 0.08, "box": None, "second_box": None, "matrix": None},
     ]
     found = faces.faces_of(rows, (640, 480))
     assert found.seconds.tolist() == [0.5, 0.0, 0.0]

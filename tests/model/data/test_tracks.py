@@ -1,5 +1,7 @@
 """Tracks: one person is followed, stretches become clips of 3 to 12 s, everything else has its reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,7 @@ VIDEO = "0123456789abcdef" * 4
 
 def _faces(count: int, fps: float = 25.0, box=(200, 150, 300, 270), size=(640, 480)) -> Faces:
     boxes = np.tile(np.array(box, float), (count, 1))
-    return Faces(np.arange(count) / fps, count / fps, boxes, np.zeros(count), size)
+    return Faces(np.arange(count) / fps, count / fps, boxes, np.zeros(count), size, np.zeros(count, bool))
 
 
 def _clips(faces: Faces, config: DataConfig = CONFIG):
@@ -118,7 +120,7 @@ def test_small_and_cut_off_faces_have_their_own_reasons():
 def test_a_frozen_picture_is_not_footage():
     faces = _faces(200)
     faces.times[100:] += 2.0  # one picture stays on for two seconds
-    faces = Faces(faces.times, faces.end_s + 2.0, faces.boxes, faces.seconds, faces.size)
+    faces = replace(faces, end_s=faces.end_s + 2.0)
     clips, _ = _clips(faces)
     assert [round(clip.start_s, 2) for clip in clips] == [0.0, 6.0]
     assert clips[0].num_frames / 30 <= 99 / 25 + CONFIG.max_still_s + 1e-6
@@ -138,3 +140,11 @@ def test_a_crop_holds_every_face_of_its_clip():
     faces.boxes[:] += (40 * np.sin(np.arange(200) / 9))[:, None] * [1, 0, 1, 0]
     (clip,), _ = _clips(faces)
     assert clip.crop_x <= faces.boxes[:, 0].min() and clip.crop_x + clip.crop_size >= faces.boxes[:, 2].max()
+
+
+def test_a_jump_cut_inside_a_shot_ends_a_clip():
+    jumped = np.zeros(300, bool)
+    jumped[120] = True
+    clips, rejects = _clips(replace(_faces(300), jumped=jumped))
+    assert [(clip.start_s, clip.num_frames) for clip in clips] == [(0.0, 144), (4.8, 216)]
+    assert not rejects
