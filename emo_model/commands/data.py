@@ -1,4 +1,4 @@
-"""emo prepare, catalog, query, why, preview: the data without Dagster."""
+"""emo prepare, catalog, query, why, preview, remove: the data without Dagster."""
 
 import csv
 import sys
@@ -124,4 +124,28 @@ def preview(clip: str, out: Path | None) -> None:
     click.echo(path)
 
 
-COMMANDS = (prepare, catalog, query, why, preview)
+@click.command()
+@click.argument("name")
+@click.option("--workers", default=2, show_default=True, help="Processes a step.")
+def remove(name: str, workers: int) -> None:
+    """Take NAME (a person, source or video) out for good: out of every table and manifest, their clips deleted.
+
+    Raw files stay; models that learned from NAME are listed.
+    """
+    from emo_model.data import pipeline, removal
+
+    root = _root().require()
+    done = removal.remove(root, name)
+    pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
+    click.echo(f"{name} is out: {len(done.videos)} videos, {done.files} files made of them deleted")
+    for title, lines in (
+        ("yours, and still there", done.raw),
+        ("learned from them (delete these folders, then: emo train)", done.runs),
+        ("generated from their clips (delete these files)", done.generated),
+    ):
+        if lines:
+            click.echo(f"{title}:")
+            click.echo("\n".join(f"  {line}" for line in lines))
+
+
+COMMANDS = (prepare, catalog, query, why, preview, remove)

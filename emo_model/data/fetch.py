@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from emo_model.data.removal import REASON, Removed
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import MEDIA, collections, local_path, registered
 from emo_model.data.store import DataRoot, file_sha256, text_sha256
@@ -21,11 +22,9 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     known, sources = collections(root), registered(root)
     places = {source["source_id"]: local_path(root, source, known) for source in sources}
     states = {name: _state(path) for name, path in places.items()}
-    failed = {
-        row["source_id"]: row["input_sha256"]
-        for row in root.read("fetched", shard).to_pylist()
-        if row["reason"] == "download_failed"
-    }
+    before, removed = root.read("fetched", shard).to_pylist(), Removed.of(root)
+    known_videos = {row["source_id"]: row["video_id"] for row in before}
+    failed = {row["source_id"]: row["input_sha256"] for row in before if row["reason"] == "download_failed"}
     by_size: dict[int, list[str]] = {}
     work = []
     for source in sources:
@@ -35,6 +34,9 @@ def items(root: DataRoot, shard: str) -> list[Item]:
         by_size.setdefault(size, []).append(name)
         if source["shard"] == shard:
             url = source["uri"] if known[source["source"]].kind == "urls" else None
+            if removed.has(source, known_videos.get(name)):
+                work.append(Item(name, text_sha256(REASON), {"removed": True}))
+                continue
             again = failed.get(name, "")  # other inputs than the last time: a failed download is tried anew
             inputs = text_sha256(url or states[name], again, *((other, states[other]) for other in earlier))
             twins = [(other, str(places[other])) for other in earlier]
@@ -53,6 +55,8 @@ def _state(path: Path | None) -> tuple[int, int]:
 
 def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Fetch if needed, hash, compare with earlier sources of the same size."""
+    if item.payload.get("removed"):
+        return _rejected(Reject("source", item.key, REASON))
     path = Path(item.payload["path"])
     if item.payload["url"]:
         fetched = download(item.payload["url"], root.folder("0_raw") / MEDIA / shard, item.key)
@@ -68,6 +72,8 @@ def work(root: DataRoot, shard: str, item: Item) -> Result:
         sha256 = file_sha256(path)
     except OSError as error:  # the user's file, not our disk
         return _rejected(Reject("source", item.key, "unreadable", detail=f"{path.name}: {error.strerror}"))
+    if sha256 in Removed.of(root).videos:  # the same bytes again, from somewhere else
+        return _rejected(Reject("source", item.key, REASON), sha256, size)
     for twin, place in item.payload["twins"]:
         if _same(Path(place), size, sha256):
             return _rejected(Reject("source", item.key, "duplicate_of", detail=twin), sha256, size)

@@ -1,7 +1,8 @@
 """One loop for all three stages (sections 3.3 and 4.1): batch, loss, step; saves, resumes, stops when told.
 
 A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
-bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json and checkpoints/step-NNNNNNN.
+bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json, clips.parquet (the manifest it
+learns from) and checkpoints/step-NNNNNNN.
 """
 
 import json
@@ -100,11 +101,11 @@ def train(
         torch.set_num_threads(spec.threads)
     with locked(spec.run_dir), Interruption() as interruption:
         run = _prepare(spec, network, config)
-        data = {"train": dataset or _clips(spec, spec.manifest, run.emo.config)}
+        data = {"train": dataset or _clips(spec, spec.manifest, "clips", run.emo.config)}
         if heldout is not None:
             data["heldout"] = heldout
         elif spec.heldout is not None:
-            data["heldout"] = _clips(spec, spec.heldout, run.emo.config)
+            data["heldout"] = _clips(spec, spec.heldout, "held_out_clips", run.emo.config)
         return _run(run, data, report, interruption)
 
 
@@ -185,11 +186,18 @@ def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     return emo, diffusion.schedule(diffusion.RECIPES[config.noise])
 
 
-def _clips(spec: RunSpec, manifest: Path, network: EMOConfig) -> Clips:
+def _clips(spec: RunSpec, manifest: Path, name: str, network: EMOConfig) -> Clips:
+    """The manifest's clips, from the run's own copy of it: a manifest built anew does not change a run that resumes,
+    and from whom a model learned stays on record."""
     from emo_model.data.dataset import ClipDataset
-    from emo_model.data.store import DataRoot
+    from emo_model.data.store import DataRoot, atomic
 
-    return ClipDataset(manifest, DataRoot(spec.root), stages.stage(spec.stage), network, spec.seed)
+    copy = spec.run_dir / f"{name}.parquet"
+    if manifest.is_file() and not copy.exists():
+        with atomic(copy) as temporary:
+            temporary.write_bytes(manifest.read_bytes())
+    read = copy if copy.exists() else manifest
+    return ClipDataset(read, DataRoot(spec.root), stages.stage(spec.stage), network, spec.seed)
 
 
 def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:

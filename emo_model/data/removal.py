@@ -1,0 +1,158 @@
+"""Taking somebody out for good: a person, a source or a video.
+
+    0_raw/removed.json    {"people": [identity_id], "sources": [source_id], "videos": [video_id]}
+
+raw_videos refuses what stands there (removed_by_request), also where the same bytes or the same person come again from
+somewhere else; so all their rows go, out of every manifest. The files made of them are deleted. Raw files stay where
+they are: they are not ours. What learned from them cannot forget, and is named.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict
+
+from emo_model.data.store import DataRoot, write_json
+from emo_model.errors import UserError
+
+REASON = "removed_by_request"
+SHORTEST = 8  # letters of an id's beginning that are enough
+
+
+class Removed(BaseModel):
+    """Who and what is out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    people: frozenset[str] = frozenset()
+    sources: frozenset[str] = frozenset()
+    videos: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, root: DataRoot) -> "Removed":
+        """What this data root remembers; nothing at first."""
+        path = _path(root)
+        return cls.model_validate_json(path.read_bytes()) if path.exists() else cls()
+
+    def has(self, source: dict[str, Any], video_id: str | None) -> bool:
+        """Whether a source (a row of `sources`), whose bytes are known as video_id, is out."""
+        return source["identity_hint"] in self.people or source["source_id"] in self.sources or video_id in self.videos
+
+
+@dataclass(frozen=True)
+class Removal:
+    """What `remove` did, and what it could not undo."""
+
+    who: str
+    videos: tuple[str, ...]
+    files: int  # deleted
+    raw: tuple[Path, ...]  # files and URLs' downloads that stay
+    runs: tuple[str, ...]  # training runs that learned from them, or went on from one that did
+    generated: tuple[str, ...]  # videos generated from one of their clips
+
+
+def remove(root: DataRoot, name: str) -> Removal:
+    """Take a person (identity_id), source or video (id, its beginning, or the file's name) out of the data root.
+
+    UserError where nothing is called so. Rows and catalog follow with the next `prepare` (the command does both).
+    """
+    from emo_model.data.sources import local_path, registered
+
+    sources, ask = _called(root, name), "emo query 'SELECT source_id, source, uri, identity_hint FROM videos'"
+    if not sources:
+        raise UserError(f"nobody and nothing is called {name!r}; run: {ask}")
+    if sum(row["uri"] == name for row in sources) > 1:
+        raise UserError(f"several sources are called {name!r}; name one by its source_id; run: {ask}")
+    out, known = Removed.of(root), _videos(root)
+    videos = {known[row["source_id"]] for row in sources if row["source_id"] in known}
+    people = {name} if any(row["identity_hint"] == name for row in sources) else set()
+    new = Removed(
+        people=out.people | people,
+        sources=out.sources | {row["source_id"] for row in sources},
+        videos=out.videos | videos,
+    )
+    write_json(_path(root), {key: sorted(values) for key, values in new.model_dump().items()})
+    same = [row for row in registered(root) if known.get(row["source_id"]) in videos or row in sources]
+    places = (local_path(root, row) for row in same)
+    return Removal(
+        who=name,
+        videos=tuple(sorted(videos)),
+        files=sum(_delete(path) for path in _made_of(root, videos)),
+        raw=tuple(sorted({path for path in places if path and path.exists()})),
+        runs=tuple(_runs(root, videos)),
+        generated=tuple(sorted(root.relative(path) for path in _generated(root, videos))),
+    )
+
+
+def _path(root: DataRoot) -> Path:
+    return root.folder("0_raw") / "removed.json"
+
+
+def _called(root: DataRoot, name: str) -> list[dict[str, Any]]:
+    from emo_model.data.sources import registered
+
+    known = _videos(root)
+
+    def is_meant(row: dict[str, Any]) -> bool:
+        ids = (row["source_id"], known.get(row["source_id"], ""))
+        begins = len(name) >= SHORTEST and any(id.startswith(name.removeprefix("unknown:")) for id in ids)
+        return begins or name in (row["identity_hint"], row["uri"])
+
+    return [row for row in registered(root) if is_meant(row)]
+
+
+def _videos(root: DataRoot) -> dict[str, str]:
+    """source_id -> video_id, where the bytes are known."""
+    rows = root.read("fetched", columns=["source_id", "video_id"]).to_pylist()
+    return {row["source_id"]: row["video_id"] for row in rows if row["video_id"]}
+
+
+def _made_of(root: DataRoot, videos: set[str]) -> Iterator[Path]:
+    """Crops, sounds, features, previews and decoded copies of the videos' clips."""
+    crops = root.read("crops", columns=["video_id", "sha256"]).to_pylist()
+    copies = {row["sha256"][:32] for row in crops if row["video_id"] in videos}
+    for folder in ("1_clips", "2_faces", "3_motion", "4_audio"):
+        for path in root.folder(folder).rglob("*"):
+            if path.is_file() and (path.stem in copies or _is_clip_of(path, videos)):
+                yield path
+
+
+def _generated(root: DataRoot, videos: set[str]) -> Iterator[Path]:
+    return (path for path in root.folder("7_generated").rglob("*.mp4") if _is_clip_of(path, videos))
+
+
+def _is_clip_of(path: Path, videos: set[str]) -> bool:
+    video, _, start = path.stem.partition("_")
+    return bool(start) and any(known.startswith(video) for known in videos) and len(video) == 12
+
+
+def _delete(path: Path) -> int:
+    path.unlink(missing_ok=True)
+    return 1
+
+
+def _runs(root: DataRoot, videos: set[str]) -> Iterator[str]:
+    """Training runs whose clips, or those of a run they started from, are of the videos."""
+    runs = sorted(path.parent for path in root.folder("6_checkpoints").glob("*/*/run.json"))
+    learned = {run: _learned_from(run, videos) for run in runs}
+    for run in runs:
+        chain = [run]
+        while (before := _started_from(chain[-1])) is not None and before not in chain:
+            chain.append(before)
+        if any(learned.get(step, False) for step in chain):
+            yield root.relative(run)
+
+
+def _learned_from(run: Path, videos: set[str]) -> bool:
+    clips = run / "clips.parquet"
+    return clips.exists() and bool(videos & set(pq.read_table(clips, columns=["video_id"])["video_id"].to_pylist()))
+
+
+def _started_from(run: Path) -> Path | None:
+    path = run / "run.json"
+    start = json.loads(path.read_text())["start"] if path.exists() else None
+    return Path(start).parents[1] if start else None
