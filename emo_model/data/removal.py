@@ -7,13 +7,11 @@ somewhere else; so all their rows go, out of every manifest. The files made of t
 they are: they are not ours. What learned from them cannot forget, and is named.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
 from emo_model.data.store import DataRoot, write_json
@@ -136,23 +134,9 @@ def _delete(path: Path) -> int:
 
 
 def _runs(root: DataRoot, videos: set[str]) -> Iterator[str]:
-    """Training runs whose clips, or those of a run they started from, are of the videos."""
-    runs = sorted(path.parent for path in root.folder("6_checkpoints").glob("*/*/run.json"))
-    learned = {run: _learned_from(run, videos) for run in runs}
-    for run in runs:
-        chain = [run]
-        while (before := _started_from(chain[-1])) is not None and before not in chain:
-            chain.append(before)
-        if any(learned.get(step, False) for step in chain):
-            yield root.relative(run)
+    """Training runs that learned from the videos, or went on from one that did."""
+    from emo_model.train.learned import learned_from
 
-
-def _learned_from(run: Path, videos: set[str]) -> bool:
-    clips = run / "clips.parquet"
-    return clips.exists() and bool(videos & set(pq.read_table(clips, columns=["video_id"])["video_id"].to_pylist()))
-
-
-def _started_from(run: Path) -> Path | None:
-    path = run / "run.json"
-    start = json.loads(path.read_text())["start"] if path.exists() else None
-    return Path(start).parents[1] if start else None
+    for record in sorted(root.folder("6_checkpoints").glob("*/*/run.json")):
+        if videos & learned_from(record.parent, "video_id"):
+            yield root.relative(record.parent)

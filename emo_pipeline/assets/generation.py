@@ -59,8 +59,16 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
     clips = test_clips(root, config.clips)
     protocol = _freeze(clips, config)
     models = {OURS: checkpoint_of(context, root, "speed")}
+    if known := _known_people(models[OURS], clips):
+        raise UserError(
+            f"{root.relative(models[OURS])} learned from {', '.join(known[:5])}, who are in eval_manifest: numbers on "
+            "them mean nothing; launch train_all, it learns from today's training people"
+        )
     if config.with_champion and (rival := _other_champion(root, models[OURS])):
-        models[CHAMPION] = rival
+        if known := _known_people(rival, clips):
+            context.log.warning(f"the champion is left out: it learned from {', '.join(known[:5])}, who are tested now")
+        else:
+            models[CHAMPION] = rival
     for method, model in models.items():
         make_videos(context, root, model, folder / method, config)
     record = {
@@ -85,6 +93,13 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
             "real frames": look.strip(look.frames_of(root.path / clips[0]["path"]), "the same clip, real"),
         },
     )
+
+
+def _known_people(model: Path, clips: list[dict[str, Any]]) -> list[str]:
+    """Test people a checkpoint has learned from."""
+    from emo_model.train.learned import learned_from
+
+    return sorted(learned_from(model.parents[1], "identity_id") & {clip["identity_id"] for clip in clips})
 
 
 def test_clips(root: "DataRoot", at_most: int | None = None) -> list[dict[str, Any]]:

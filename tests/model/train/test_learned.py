@@ -1,0 +1,28 @@
+"""A model's people are those of all stages before it."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from emo_model.train.learned import chain, learned_from
+
+
+def run(folder: Path, name: str, people: list[str], start: Path | None = None) -> Path:
+    made = folder / name / "one"
+    made.mkdir(parents=True)
+    at = None if start is None else str(start / "checkpoints" / "step-0000010")
+    (made / "run.json").write_text(json.dumps({"start": at}))
+    pq.write_table(pa.table({"identity_id": people}), made / "clips.parquet")
+    return made
+
+
+def test_the_chain_goes_back_to_the_first_stage(tmp_path: Path) -> None:
+    image = run(tmp_path, "image", ["ann", "bob"])
+    video = run(tmp_path, "video", ["bob"], image)
+    speed = run(tmp_path, "speed", ["carl"], video)
+    assert chain(speed) == [speed, video, image]
+    assert learned_from(speed, "identity_id") == {"ann", "bob", "carl"}
+    assert learned_from(image, "identity_id") == {"ann", "bob"}
+    assert learned_from(tmp_path / "nothing", "identity_id") == set()
