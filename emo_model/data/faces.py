@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.config import DataConfig
-from emo_model.data.media import Picture, decode
+from emo_model.data.media import Picture, decode, unrounded
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.shots import ShotDetector, shots_between
 from emo_model.data.sources import video_path
@@ -102,6 +102,8 @@ def look(path: Path) -> tuple[list[Row], list[int], tuple[int, int]]:
             detector.see(picture)
             seen = landmarker.see(frame.t_s, picture)
             rows.append({"source_frame": number, "t_s": frame.t_s, **seen})
+    for row, time in zip(rows, unrounded(np.array([row["t_s"] for row in rows])).tolist(), strict=True):
+        row["t_s"] = time
     return rows, detector.cuts, size
 
 
@@ -157,7 +159,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=2,
+    version=3,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",
