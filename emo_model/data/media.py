@@ -224,7 +224,9 @@ def _timeline(path: Path) -> tuple[NDArray[np.float64], float, str, str, tuple[f
     """Presentation times of the video's packets, their tick, container, codec, and (start, rate) of the sound."""
     with open_media(path) as container:
         stream, sound = video_stream(container), audio_stream(container)
-        heard = None if sound is None else (float((sound.start_time or 0) * sound.time_base), sound.rate)
+        heard = None
+        if sound is not None:
+            heard = float((sound.start_time or 0) * sound.time_base), sound.rate or _rate_of_first(path)
         if stream is None:
             return np.empty(0), 0.0, container.format.name, "", heard
         shown = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
@@ -274,12 +276,13 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
         stream = audio_stream(container)
         if stream is None:
             raise ValueError(f"{path.name} has no audio stream")
-        rate = stream.rate
+        rate = stream.rate or _rate_of_first(path)
         begin = (zero + start_s) * rate - rate  # in samples; a second of margin: for the filter, and for seeking
         native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
         if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
-            container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
-        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream))
+            with contextlib.suppress(av.error.FFmpegError):  # before its first packet Matroska refuses: read from there
+                container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
+        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream, rate))
         near = (chunk for chunk in chunks if chunk[0] + len(chunk[1]) > begin)  # a seek may land long before
         for position, samples in _joined(near, _JITTER_S * rate):
             _lay(native, samples, round(position - begin))  # rounded once: half a sample at most, also at 8 kHz
@@ -288,15 +291,21 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
     return resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
 
 
-def _sound(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[float, Sound]]:
-    """(position in samples on the file's own clock, mono samples) of every decoded chunk."""
+def _rate_of_first(path: Path) -> int:
+    """Samples a second of the first sound that decodes, for streams whose sound begins after what a header knows."""
+    with open_media(path) as container:
+        return next((frame.sample_rate for frame in _decoded(container, audio_stream(container))), AUDIO_RATE)
+
+
+def _sound(container: av.container.InputContainer, stream: av.AudioStream, rate: int) -> Iterator[tuple[float, Sound]]:
+    """(position in samples at `rate` on the file's own clock, mono samples) of every decoded chunk."""
     to_float: dict[tuple[str, str, int], av.AudioResampler] = {}  # broadcasts change from stereo to 5.1 and back
     after = 0.0
     for frame in _decoded(container, stream):
-        position = after if frame.time is None else frame.time * stream.rate
+        position = after if frame.time is None else frame.time * rate
         kind = frame.format.name, frame.layout.name, frame.sample_rate
         if kind not in to_float:
-            to_float[kind] = av.AudioResampler(format="fltp", rate=stream.rate)
+            to_float[kind] = av.AudioResampler(format="fltp", rate=rate)
         for chunk in to_float[kind].resample(frame):
             samples = _mono(chunk)
             yield position, samples

@@ -179,6 +179,21 @@ def test_sound_that_starts_late_or_ends_early_is_silence_there_and_in_time_elsew
     assert heard(sound, 1.5) == pytest.approx(1.5, abs=SAMPLE_S)
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "flv", "ts"])
+def test_sound_that_starts_seconds_late_is_found_from_any_time_on(tmp_path, suffix):
+    """Matroska refuses to seek before the first packet; in TS nothing says the rate of sound that starts late."""
+    beeps, late_s = [12.5, 13.5], 12.0
+    rate = 16_000 if suffix == "mp4" else 44_100  # AAC starts 1024 samples before; edit lists count whole milliseconds
+    sound = clicks(np.array(beeps) - late_s, 2.5, rate)
+    path = film(tmp_path / f"late.{suffix}", numbered(350), sound=sound, sound_start_s=late_s, rate=rate)
+    assert media.probe(path).audio_rate == rate
+    for start_s in (0.0, 8.0, 11.5, 12.2):
+        sound = media.audio(path, start_s, 14.0)
+        inside = [beep for beep in beeps if beep > start_s + 0.1]
+        assert [start_s + heard(sound, beep - start_s) for beep in inside] == pytest.approx(inside, abs=SAMPLE_S)
+        assert np.abs(sound[: max(0, round((late_s - 0.1 - start_s) * RATE))]).max(initial=0) == 0
+
+
 def test_sound_longer_than_the_pictures_is_cut(tmp_path, folder):
     path = film(folder / "a.mp4", numbered(75), sound=clicks(BEEPS, LONG_S))
     assert_in_time(tmp_path, path, [k / 25 for k in range(75)], first=0, frames=89)
