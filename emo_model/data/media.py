@@ -88,9 +88,9 @@ class SourceFrame:
     def rgb(self) -> Picture:
         """(H, W, 3) uint8 as shown: upright, square pixels.
 
-        10 bits are rounded to 8. HLG is shown as it is, as it was made to be. PQ goes through one fixed curve for all
-        three channels, strictly rising up to 10,000 nits. Wide primaries (BT.2020) are not brought to BT.709, so
-        their colours come out a little paler.
+        The matrix is the one the file names, else BT.601. 10 bits are rounded to 8. HLG is shown as it is, as it was
+        made to be. PQ goes through one fixed curve for all three channels, rising up to 10,000 nits, so that no light
+        is crushed. Wide primaries (BT.2020) are not brought to BT.709: their colours come out a little paler.
         """
         pq = self.decoded.color_trc == ColorTrc.SMPTE2084
         width = round(self.decoded.width * self.pixel_aspect)

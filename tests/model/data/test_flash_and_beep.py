@@ -13,6 +13,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 
 from emo_model.data import clips, fetch, media, probe
 from emo_model.data.audio import CLIP_AUDIO, read_wav
@@ -314,6 +315,24 @@ def test_a_grey_ramp_of_10_bits_or_high_dynamic_range_stays_grey_rising_and_uncr
         assert 170 < levels[148] < 210
     else:
         assert levels[128] == pytest.approx(128, abs=3)
+
+
+@pytest.mark.parametrize("named", [Colorspace.ITU709, Colorspace.ITU601, Colorspace.BT2020, None])
+def test_colours_are_read_by_the_matrix_that_the_file_names_else_by_bt_601(tmp_path, named):
+    matrix = Colorspace.ITU601 if named is None else named
+    skin = np.broadcast_to(np.array([200, 120, 90], np.uint8), (64, 64, 3))
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "4"})
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        if named is not None:
+            stream.codec_context.colorspace = {Colorspace.ITU709: 1, Colorspace.ITU601: 6, Colorspace.BT2020: 9}[named]
+        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(skin), "rgb24")
+        frame = picture.reformat(format="yuv420p", dst_colorspace=matrix)
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    _, shown = next(media.frames(tmp_path / "a.mp4"))
+    assert shown.mean(axis=(0, 1)) == pytest.approx([200, 120, 90], abs=3)
 
 
 # ---- real footage ----
