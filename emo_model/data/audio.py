@@ -56,7 +56,7 @@ def _sound_work(root: DataRoot, shard: str, item: Item) -> Result:
 def sound_span(path: Path, video_start_s: float) -> tuple[float, float]:
     """(start, end) of a file's sound in seconds, 0 at the video's first frame; (0, 0) where there is none."""
     with media.open_media(path) as container:
-        stream = container.streams.best("audio")
+        stream = media.audio_stream(container)
         if stream is None:
             return 0.0, 0.0
         tick = float(stream.time_base)
@@ -147,7 +147,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
 
 CLIP_AUDIO = Step(
     name="clip_audio",
-    version=1,
+    version=2,
     tables=("clip_audio",),
     after=("shots_and_faces",),
     description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",

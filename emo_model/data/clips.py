@@ -134,7 +134,7 @@ def _write(root: DataRoot, shard: str, film: Film, source: Iterator[tuple[int, S
 
 STEP = Step(
     name="face_clips",
-    version=1,
+    version=2,
     tables=("crops",),
     after=("shots_and_faces",),
     description="Each clip's square crop as H.264 at 30 fps, the union of its face boxes, sharpness and picture hash.",

@@ -22,7 +22,7 @@ from emo_model import weights
 from emo_model.data.config import DataConfig
 from emo_model.data.hdtf import Range
 from emo_model.data.jump_cuts import jumps
-from emo_model.data.media import Picture, decode
+from emo_model.data.media import Picture, decode, unrounded
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.shots import ShotDetector, annotated, shots_between
 from emo_model.data.sources import ranges_of, video_path
@@ -109,6 +109,8 @@ def look(path: Path, ranges: Sequence[Range] = ()) -> tuple[list[Row], list[int]
             wanted = not ranges or any(r.start_s <= frame.t_s < r.end_s for r in ranges)
             seen = landmarker.see(frame.t_s, picture) if wanted else _nothing()
             rows.append({"source_frame": number, "t_s": frame.t_s, **seen})
+    for row, time in zip(rows, unrounded(np.array([row["t_s"] for row in rows])).tolist(), strict=True):
+        row["t_s"] = time
     return rows, detector.cuts, size
 
 
@@ -170,7 +172,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=3,
+    version=4,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",

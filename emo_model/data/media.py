@@ -13,11 +13,14 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import takewhile
 from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
+from av.video.reformatter import ColorTrc
 from numpy.typing import NDArray
 
 from emo_model.data.store import atomic
@@ -25,6 +28,8 @@ from emo_model.data.store import atomic
 AUDIO_RATE = 16_000
 SAME_S = 1e-6  # timestamps closer than this are the same instant
 _JITTER_S = 2e-3  # a larger step between sound chunks is a gap, not rounding
+_MIX = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0}  # ITU-R BS.775, before they are made to sum to 1
+_SURROUND = 0.5  # every other channel
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 Sound = NDArray[np.float32]  # (samples,) mono in [-1, 1]
@@ -51,6 +56,12 @@ def video_stream(container: av.container.InputContainer) -> av.VideoStream | Non
     return stream
 
 
+def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
+    """The sound a player would choose: of the tracks marked default the first, else the first of all."""
+    tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    return next((stream for stream in tracks if stream.disposition & Disposition.default), next(iter(tracks), None))
+
+
 # ---- pictures ----
 
 
@@ -75,10 +86,28 @@ class SourceFrame:
         return (width, height) if self.rotation % 180 == 0 else (height, width)
 
     def rgb(self) -> Picture:
-        """(H, W, 3) uint8 as shown: upright, square pixels; 10 bit and HDR are plainly converted."""
+        """(H, W, 3) uint8 as shown: upright, square pixels.
+
+        The matrix is the one the file names, else BT.601. 10 bits are rounded to 8. HLG is shown as it is, as it was
+        made to be. PQ goes through one fixed curve for all three channels, rising up to 10,000 nits, so that no light
+        is crushed. Wide primaries (BT.2020) are not brought to BT.709: their colours come out a little paler.
+        """
+        pq = self.decoded.color_trc == ColorTrc.SMPTE2084
         width = round(self.decoded.width * self.pixel_aspect)
-        stored = self.decoded.to_ndarray(format="rgb24", width=width, height=self.decoded.height)
+        stored = self.decoded.to_ndarray(format="rgb48le" if pq else "rgb24", width=width, height=self.decoded.height)
+        if pq:
+            stored = _pq_to_sdr()[stored]
         return np.ascontiguousarray(np.rot90(stored, -(self.rotation // 90)))  # mediapipe is blind to other layouts
+
+
+@cache
+def _pq_to_sdr() -> NDArray[np.uint8]:
+    """(65536,) what an SDR screen shows for each PQ code: SMPTE ST 2084, Reinhard from 203 nits' white, gamma 2.2."""
+    root = np.linspace(0, 1, 1 << 16) ** (32 / 2523)
+    nits = 10_000 * (np.clip(root - 3424 / 4096, 0, None) / (2413 / 128 - 2392 / 128 * root)) ** (8192 / 1305)
+    light, brightest = nits / 203, 10_000 / 203
+    shown = light * (1 + light / brightest**2) / (1 + light)
+    return np.round(255 * shown ** (1 / 2.2)).astype(np.uint8)
 
 
 def decode(path: Path) -> Iterator[SourceFrame]:
@@ -120,6 +149,23 @@ def frames(path: Path) -> Iterator[tuple[float, Picture]]:
 def shown_at(times: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index of the source frame on screen at each time: the last one not after it (the time rule)."""
     return np.clip(np.searchsorted(times, at + SAME_S, side="right") - 1, 0, len(times) - 1)
+
+
+def unrounded(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The same (N,) times, from 0, as a steady rate has them, where a file rounded them to milliseconds.
+
+    Matroska, WebM and FLV do so: 30 fps reads 0, 33, 67, 100 ms, and at 2/30 s frame 2 would not be on screen yet.
+    Frames that were dropped stay gaps. Times of no steady rate, whole or NTSC's 1000/1001, are left as they are.
+    """
+    steps = np.diff(times)
+    if not steps.size or np.abs(times - np.round(times, 3)).max() > SAME_S:
+        return times
+    common = steps[np.abs(steps / np.median(steps) - 1) < 0.5].mean()
+    number = np.concatenate([[0], np.cumsum(np.round(steps / common))])
+    rate = max(1.0, number[-1] / times[-1])
+    steady = [number / round(rate), number * 1.001 / round(rate * 1.001)]
+    error = [np.abs(line - times).max() for line in steady]
+    return steady[int(np.argmin(error))] if min(error) < 1e-3 + SAME_S else times  # two roundings: this and the first
 
 
 # ---- what a file is ----
@@ -177,8 +223,10 @@ def probe(path: Path) -> Probe:
 def _timeline(path: Path) -> tuple[NDArray[np.float64], float, str, str, tuple[float, int] | None]:
     """Presentation times of the video's packets, their tick, container, codec, and (start, rate) of the sound."""
     with open_media(path) as container:
-        stream, sound = video_stream(container), container.streams.best("audio")
-        heard = None if sound is None else (float((sound.start_time or 0) * sound.time_base), sound.rate)
+        stream, sound = video_stream(container), audio_stream(container)
+        heard = None
+        if sound is not None:
+            heard = float((sound.start_time or 0) * sound.time_base), sound.rate or _rate_of_first(path)
         if stream is None:
             return np.empty(0), 0.0, container.format.name, "", heard
         shown = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
@@ -216,42 +264,62 @@ def _require_whole(path: Path) -> None:
 def audio(path: Path, start_s: float, end_s: float) -> Sound:
     """Sound of [start_s, end_s) on the video's clock: (round((end_s - start_s) * 16000),) float32, mono, 16 kHz.
 
-    Channels are averaged; where the file has no sound at that time there are zeros. ValueError without an audio stream.
+    Of several tracks it is the default one (audio_stream). Channels are mixed by fixed weights that sum to 1, so
+    nothing clips: stereo evenly, 5.1 with the voice's centre first and no LFE. Where the file has no sound at that
+    time there are zeros. ValueError without an audio stream.
     """
     from scipy.signal import resample_poly  # 0.7 s of imports that only this function needs
 
     first = next(decode(path), None)
     zero = first.start_s if first else 0.0
     with open_media(path) as container:
-        stream = container.streams.best("audio")
+        stream = audio_stream(container)
         if stream is None:
             raise ValueError(f"{path.name} has no audio stream")
-        rate = stream.rate
-        begin = round((zero + start_s) * rate) - rate  # a second of margin: for the filter, and for seeking
+        rate = stream.rate or _rate_of_first(path)
+        begin = (zero + start_s) * rate - rate  # in samples; a second of margin: for the filter, and for seeking
         native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
         if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
-            container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
-        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream))
-        for position, samples in _joined(chunks, _JITTER_S * rate):
-            _lay(native, samples, position - begin)
+            with contextlib.suppress(av.error.FFmpegError):  # before its first packet Matroska refuses: read from there
+                container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
+        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream, rate))
+        near = (chunk for chunk in chunks if chunk[0] + len(chunk[1]) > begin)  # a seek may land long before
+        for position, samples in _joined(near, _JITTER_S * rate):
+            _lay(native, samples, round(position - begin))  # rounded once: half a sample at most, also at 8 kHz
     common = math.gcd(AUDIO_RATE, rate)
     resampled = resample_poly(native, AUDIO_RATE // common, rate // common)  # zero phase: no delay to undo
     return resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
 
 
-def _sound(container: av.container.InputContainer, stream: av.AudioStream) -> Iterator[tuple[float, Sound]]:
-    """(position in samples on the file's own clock, mono samples) of every decoded chunk."""
-    to_float, after = av.AudioResampler(format="fltp"), 0.0
+def _rate_of_first(path: Path) -> int:
+    """Samples a second of the first sound that decodes, for streams whose sound begins after what a header knows."""
+    with open_media(path) as container:
+        return next((frame.sample_rate for frame in _decoded(container, audio_stream(container))), AUDIO_RATE)
+
+
+def _sound(container: av.container.InputContainer, stream: av.AudioStream, rate: int) -> Iterator[tuple[float, Sound]]:
+    """(position in samples at `rate` on the file's own clock, mono samples) of every decoded chunk."""
+    to_float: dict[tuple[str, str, int], av.AudioResampler] = {}  # broadcasts change from stereo to 5.1 and back
+    after = 0.0
     for frame in _decoded(container, stream):
-        position = after if frame.time is None else frame.time * stream.rate
-        for chunk in to_float.resample(frame):
-            samples = chunk.to_ndarray().mean(axis=0)
+        position = after if frame.time is None else frame.time * rate
+        kind = frame.format.name, frame.layout.name, frame.sample_rate
+        if kind not in to_float:
+            to_float[kind] = av.AudioResampler(format="fltp", rate=rate)
+        for chunk in to_float[kind].resample(frame):
+            samples = _mono(chunk)
             yield position, samples
             position += len(samples)
         after = position
 
 
-def _joined(chunks: Iterable[tuple[float, Sound]], slack: float) -> Iterator[tuple[int, Sound]]:
+def _mono(chunk: av.AudioFrame) -> Sound:
+    """(N,) weighted mean of a chunk's channels: weights of any layout sum to 1, so no sum leaves [-1, 1]."""
+    weights = np.array([_MIX.get(channel.name, _SURROUND) for channel in chunk.layout.channels], np.float32)
+    return weights / (weights.sum() or 1) @ chunk.to_ndarray()
+
+
+def _joined(chunks: Iterable[tuple[float, Sound]], slack: float) -> Iterator[tuple[float, Sound]]:
     """Runs of chunks that follow on one another but for rounding, placed by the middle of what timestamps say.
 
     Matroska rounds to a millisecond, 44 samples; over a second of chunks the middle is right to a sample.
@@ -261,13 +329,13 @@ def _joined(chunks: Iterable[tuple[float, Sound]], slack: float) -> Iterator[tup
     length = 0
     for position, samples in chunks:
         if run and abs(position - length - starts[0]) > slack:
-            yield round((min(starts) + max(starts)) / 2), np.concatenate(run)
+            yield (min(starts) + max(starts)) / 2, np.concatenate(run)
             run, starts, length = [], [], 0
         run.append(samples)
         starts.append(position - length)
         length += len(samples)
     if run:
-        yield round((min(starts) + max(starts)) / 2), np.concatenate(run)
+        yield (min(starts) + max(starts)) / 2, np.concatenate(run)
 
 
 def _lay(onto: Sound, samples: Sound, at: int) -> None:

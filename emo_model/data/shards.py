@@ -178,8 +178,10 @@ def _guarded(step: Step, root: DataRoot, shard: str, item: Item) -> Rows:
 
 def _of_disk(error: OSError, root: DataRoot) -> bool:
     """Whether the data root's disk is full or refuses, rather than a raw file."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS) or not error.filename:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
         return True
+    if not error.filename:  # libav's refusals of a file are OSErrors without one
+        return False
     path = Path(os.fsdecode(error.filename))
     return path.is_relative_to(root.path) and not path.is_relative_to(root.folder("0_raw"))
 

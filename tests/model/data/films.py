@@ -6,46 +6,64 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 TICKS = 90_000  # a second: fine enough that no time is rounded by more than 6 microseconds
+LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
 
 
 def film(
     path: Path,
     pictures: Iterable[np.ndarray],
     *,
-    fps: float = 25,
+    fps: float | Fraction = 25,
     times: list[float] | None = None,
     start_s: float = 0.0,
-    sound: np.ndarray | None = None,
+    sound: np.ndarray | list[np.ndarray] | None = None,
+    sound_start_s: float = 0.0,
     rate: int = 16_000,
-    faststart: bool = False,
+    codec: str = "libx264",
+    sound_codec: str = "aac",
+    movflags: str = "",
+    default_sounds: tuple[int, ...] = (0,),
 ) -> Path:
-    """Write (H, W, 3) pictures as H.264. `times` in seconds override `fps`; `start_s` delays the pictures alone."""
-    options = {"movflags": "+faststart"} if faststart else {}
-    with av.open(str(path), "w", options=options) as container:
-        video, pictures = None, iter(pictures)
-        audio = None
+    """Write (H, W, 3) pictures, as H.264 unless told, and sound, as AAC.
+
+    `times` in seconds override `fps`; `start_s` delays the pictures alone, `sound_start_s` the sound. Sound is (N,), or
+    (2, N) stereo, or (6, N) 5.1; a list of sounds is as many tracks, those of `default_sounds` marked as default.
+    """
+    tracks = [] if sound is None else sound if isinstance(sound, list) else [sound]
+    with av.open(str(path), "w", options={"movflags": movflags} if movflags else {}) as container:
+        video, heard = None, []
         for number, picture in enumerate(pictures):
             if video is None:
-                video = container.add_stream(
-                    "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "12"}
-                )
+                video = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001), options={"crf": "12"})
                 video.height, video.width = picture.shape[:2]
                 video.pix_fmt, video.thread_count = "yuv420p", 1
                 video.time_base = video.codec_context.time_base = Fraction(1, TICKS)
-                audio = container.add_stream("aac", rate=rate, layout="mono") if sound is not None else None
+                heard = [
+                    container.add_stream(sound_codec, rate=rate, layout=LAYOUTS[np.atleast_2d(track).shape[0]])
+                    for track in tracks
+                ]
+                if len(heard) > 1:
+                    for index, stream in enumerate(heard):
+                        stream.disposition = Disposition.default if index in default_sounds else Disposition(0)
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             time = start_s + (number / fps if times is None else times[number])
             frame.pts, frame.time_base = round(time * TICKS), Fraction(1, TICKS)
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        if audio is not None:
-            frame = av.AudioFrame.from_ndarray(sound[None].astype(np.float32), format="fltp", layout="mono")
-            frame.rate, frame.pts = rate, 0
-            container.mux(audio.encode(frame))
-            container.mux(audio.encode(None))
+        for stream, track in zip(heard, tracks, strict=True):
+            for packet in _encoded(stream, np.atleast_2d(track).astype(np.float32), rate, sound_start_s):
+                container.mux(packet)
     return path
+
+
+def _encoded(stream: av.AudioStream, samples: np.ndarray, rate: int, start_s: float) -> Iterator[av.Packet]:
+    frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=LAYOUTS[len(samples)])
+    frame.rate, frame.pts, frame.time_base = rate, round(start_s * rate), Fraction(1, rate)
+    yield from stream.encode(frame)
+    yield from stream.encode(None)
 
 
 def numbered(count: int, size: int = 64) -> Iterator[np.ndarray]:
@@ -69,10 +87,11 @@ def clicks(at_s: Iterable[float], length_s: float, rate: int = 16_000) -> np.nda
     return 0.8 * np.asarray(sound, np.float32)
 
 
-def turned_on_its_side(path: Path) -> None:
-    """Mark an mp4 as filmed with the camera turned: show it 90 degrees clockwise (the track header's matrix)."""
+def turned(path: Path, degrees: int) -> None:
+    """Mark an mp4 as filmed with the camera turned: show it 90, 180 or 270 degrees clockwise (the track's matrix)."""
+    cos, sin = {90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
     data = bytearray(path.read_bytes())
     at = data.index(b"tkhd") + 4 + 40  # version 0: the matrix lies 40 bytes behind the name
-    values = (0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30)
+    values = (cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
     data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
     path.write_bytes(data)

@@ -5,8 +5,8 @@ import pytest
 from av.video.frame import PictureType
 
 from emo_model.data import media
-from emo_model.data.media import MediaError
-from tests.model.data.films import clicks, film, number_of, numbered, turned_on_its_side
+from emo_model.data.media import SAME_S, MediaError
+from tests.model.data.films import clicks, film, number_of, numbered
 
 
 def _times(path) -> np.ndarray:
@@ -77,21 +77,9 @@ def test_where_the_sound_has_ended_there_is_silence_of_the_right_length(tmp_path
         media.audio(film(tmp_path / "mute.mp4", numbered(3)), 0.0, 0.1)
 
 
-def test_a_camera_turned_on_its_side_gives_upright_pictures(tmp_path):
-    wide = np.zeros((64, 128, 3), np.uint8)
-    wide[:, :64] = 255  # white on the left: after a clockwise turn, on top
-    path = film(tmp_path / "side.mp4", [wide] * 4)
-    turned_on_its_side(path)
-    found, (_, picture) = media.probe(path), next(media.frames(path))
-    assert (found.rotation, found.width, found.height) == (90, 64, 128)
-    assert picture.shape == (128, 64, 3)
-    assert picture[:60].mean() > 240 and picture[70:].mean() < 15
-    assert picture.flags.c_contiguous
-
-
 def test_empty_text_and_broken_files_say_what_they_are(tmp_path):
     whole = film(tmp_path / "whole.mp4", numbered(50)).read_bytes()
-    index_first = film(tmp_path / "first.mp4", numbered(50), faststart=True).read_bytes()
+    index_first = film(tmp_path / "first.mp4", numbered(50), movflags="+faststart").read_bytes()
     cases = {
         "empty.mp4": (b"", "empty_file"),
         "text.mp4": (b"these are words\n" * 200, "unreadable"),
@@ -148,3 +136,16 @@ def test_the_picture_on_screen_is_the_last_one_not_after_the_time():
     times = np.array([0.0, 0.04, 0.08])
     at = np.array([0.0, 0.039, 0.04 - 1e-9, 0.0400001, 0.3, -1.0])
     assert media.shown_at(times, at).tolist() == [0, 0, 1, 1, 2, 0]
+
+
+@pytest.mark.parametrize("fps", [24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60, 60000 / 1001])
+def test_a_steady_rate_that_milliseconds_rounded_is_given_back_and_dropped_frames_stay_gaps(fps):
+    true = np.delete(np.arange(5000), [7, *range(1000, 1040)]) / fps
+    rounded = np.round(true + 0.0137, 3)
+    assert media.unrounded(rounded - rounded[0]) == pytest.approx(true, abs=SAME_S)
+
+
+def test_times_of_no_steady_rate_or_finer_than_milliseconds_are_left_as_they_are():
+    uneven = np.round(np.cumsum(np.random.default_rng(0).uniform(0.02, 0.06, 300)), 3)
+    for times in (uneven - uneven[0], np.arange(50) / 30 + np.tile([0, 2e-4], 25), np.zeros(1), np.array([0.0, 5.0])):
+        np.testing.assert_array_equal(media.unrounded(times), times)
