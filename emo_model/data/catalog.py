@@ -39,6 +39,15 @@ _CLIPS = """
     LEFT JOIN identities i USING (clip_id) LEFT JOIN splits s USING (identity_id)
     LEFT JOIN (SELECT video_id, source, licence FROM videos WHERE status = 'ok') v USING (video_id)"""
 
+# Every frame's speed, without reading the frames: each clip has its own histogram.
+_HISTOGRAM = f"""
+    CREATE VIEW speed_histogram AS SELECT unnest(range(64)) / 10 AS from_deg,
+    unnest([{", ".join(f"sum(speed_histogram[{i + 1}])::BIGINT" for i in range(64))}]) AS frames FROM clip_rows"""
+_HISTOGRAM_COMMENTS = {
+    "from_deg": "lower edge of the bin, 0.1 wide, the last open [degrees a frame at 30 fps]",
+    "frames": "frames of all clips whose speed_deg lies in it",
+}
+
 
 @dataclass(frozen=True)
 class CatalogReport:
@@ -76,6 +85,8 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
     connection.execute(_CLIPS)
     _comment(connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS)
+    connection.execute(_HISTOGRAM)
+    _comment(connection, "VIEW", "speed_histogram", "one bin of head rotation speed", _HISTOGRAM_COMMENTS)
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
 

@@ -230,7 +230,7 @@ _POSE = (
     Column("t_s", FLOAT, "time in the clip, frame / 30", "seconds"),
     Column("found", BOOL, "a face was found in the source frames on either side"),
     Column("box", _vector(4), "extent of the 478 landmarks, x0 y0 x1 y1", "crop pixels", _NO_FACE),
-    Column("quaternion", _vector(4, FLOAT), "head rotation w x y z in the source camera", null=_NO_FACE),
+    Column("quaternion", _vector(4), "head rotation w x y z in the source camera", null=_NO_FACE),
     Column("translation", _vector(3), "head position x y z in the source camera", "cm", _NO_FACE),
     Column("yaw", pa.float32(), "turn to the side (scipy 'xyz': y)", "degrees", _NO_FACE),
     Column("pitch", pa.float32(), "nod (scipy 'xyz': x)", "degrees", _NO_FACE),
