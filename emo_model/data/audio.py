@@ -56,12 +56,12 @@ def _sound_work(root: DataRoot, shard: str, item: Item) -> Result:
 def sound_span(path: Path, video_start_s: float) -> tuple[float, float]:
     """(start, end) of a file's sound in seconds, 0 at the video's first frame; (0, 0) where there is none."""
     with media.open_media(path) as container:
-        stream = container.streams.best("audio")
+        stream = media.audio_stream(container)
         if stream is None:
             return 0.0, 0.0
         tick = float(stream.time_base)
-        packets = ((packet.pts, packet.duration or 0) for packet in container.demux(stream))
-        spans = [(pts * tick, (pts + duration) * tick) for pts, duration in packets if pts is not None]
+        timed = ((packet.pts, packet.duration or 0) for packet in media.packets(container, stream))
+        spans = [(pts * tick, (pts + duration) * tick) for pts, duration in timed if pts is not None]
     if not spans:
         return 0.0, 0.0
     return min(start for start, _ in spans) - video_start_s, max(end for _, end in spans) - video_start_s
@@ -147,7 +147,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
 
 CLIP_AUDIO = Step(
     name="clip_audio",
-    version=1,
+    version=2,
     tables=("clip_audio",),
     after=("shots_and_faces",),
     description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",

@@ -43,7 +43,7 @@ def work(root: DataRoot, shard: str, item: Item) -> Result:
 
 STEP = Step(
     name="video_probe",
-    version=1,
+    version=2,
     tables=("videos",),
     after=("raw_videos",),
     description="Container, codec, size, frame rate, start times, rotation and sound of every video.",
