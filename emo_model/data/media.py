@@ -8,11 +8,12 @@ placed on that clock: codec priming, edit lists and streams that start apart are
     write_video(path, ...)          H.264 whose every 15th frame can be sought, the same bytes every time
 """
 
+import contextlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain, takewhile
+from itertools import chain, dropwhile, takewhile
 from pathlib import Path
 
 import av
@@ -280,8 +281,10 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
         begin = round((zero + start_s) * rate) - rate  # a second of margin: for the filter, and for seeking
         native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
         if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
-            container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
-        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream))
+            with contextlib.suppress(av.error.FFmpegError, OverflowError):  # a damaged index: read it all
+                container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
+        near = dropwhile(lambda chunk: chunk[0] < begin - 2 * rate, _sound(container, stream))
+        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), near)
         for position, samples in _joined(chunks, _JITTER_S * rate):
             _lay(native, samples, position - begin)
     common = math.gcd(AUDIO_RATE, rate)

@@ -2,6 +2,7 @@
 is changed or done twice, and the good film among them keeps its clip.
 """
 
+import contextlib
 import os
 import resource
 import signal
@@ -21,7 +22,8 @@ from emo_model import samples
 from emo_model.data import clips, faces, fetch, probe
 from emo_model.data.audio import CLIP_AUDIO, read_wav
 from emo_model.data.config import DataConfig
-from emo_model.data.media import decode
+from emo_model.data.media import MediaError, audio, decode
+from emo_model.data.media import probe as probe_file
 from emo_model.data.records import REASONS
 from emo_model.data.shards import Item, Result, Step, StepReport, run_step
 from emo_model.data.sources import add_folder, registered
@@ -198,3 +200,31 @@ def broken_stream(tmp_path) -> Path:
 def test_a_damaged_stream_decodes_the_same_every_time(broken_stream):
     seen = {tuple((frame.t_s, zlib.crc32(frame.rgb())) for frame in decode(broken_stream)) for _ in range(6)}
     assert len(seen) == 1 and 5 < len(seen.pop()) <= 40
+
+
+def test_sound_beyond_a_break_is_silence_though_the_file_cannot_be_sought(tmp_path):
+    film = menagerie.write(tmp_path / "film.mkv", menagerie.plain(160, 120))
+    film.write_bytes(film.read_bytes()[: film.stat().st_size * 3 // 10])
+    sound = audio(film, 2.5, 3.0)
+    assert len(sound) == 8000 and not sound.any()
+
+
+@pytest.mark.weights
+def test_a_clock_beyond_64_bits_of_microseconds_is_seen_all_the_same(pictures):
+    with faces.Landmarker() as landmarker:
+        assert [landmarker.see(t_s, pictures[0])["faces"] for t_s in (0.0, 1e13, 2e13)] == [1, 1, 1]
+
+
+@pytest.mark.long
+def test_pictures_and_sound_of_any_damaged_film_can_be_asked_for(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (32, 15, 20, 3), np.uint8)
+    (tmp_path / "whole").mkdir()
+    pictures = [np.kron(picture, np.ones((8, 8, 1), np.uint8)) for picture in noise]
+    films = menagerie.good_films(tmp_path / "whole", pictures)
+    for seed in range(6, 12):
+        for name in menagerie.damaged(tmp_path, films, seed):
+            with contextlib.suppress(MediaError):
+                if probe_file(tmp_path / name).has_audio:
+                    sound = audio(tmp_path / name, 2.5, 3.0)  # late enough to seek
+                    assert len(sound) == 8000 and np.isfinite(sound).all(), (seed, name)
+                assert all(frame.rgb().size for frame in decode(tmp_path / name)), (seed, name)
