@@ -60,8 +60,8 @@ def sound_span(path: Path, video_start_s: float) -> tuple[float, float]:
         if stream is None:
             return 0.0, 0.0
         tick = float(stream.time_base)
-        packets = ((packet.pts, packet.duration or 0) for packet in container.demux(stream))
-        spans = [(pts * tick, (pts + duration) * tick) for pts, duration in packets if pts is not None]
+        timed = ((packet.pts, packet.duration or 0) for packet in media.packets(container, stream))
+        spans = [(pts * tick, (pts + duration) * tick) for pts, duration in timed if pts is not None]
     if not spans:
         return 0.0, 0.0
     return min(start for start, _ in spans) - video_start_s, max(end for _, end in spans) - video_start_s

@@ -32,6 +32,8 @@ from emo_model.data.tracks import FPS, Faces, clip_id, clips_of_shot
 MODEL = "face_landmarker"
 _UPPER_LIP, _LOWER_LIP, _EYES = 13, 14, (33, 263)  # inner lips; outer corners of the eyes
 
+_MAX_MS = 10**15  # a damaged clock may say more than the microseconds of 64 bits that mediapipe counts
+
 Row = dict[str, Any]
 
 
@@ -62,7 +64,7 @@ class Landmarker:
         """The faces of the next frame, as columns of `landmarks`; the largest face comes first."""
         import mediapipe
 
-        self._last_ms = max(self._last_ms + 1, round(t_s * 1000))
+        self._last_ms = max(self._last_ms + 1, min(round(t_s * 1000), _MAX_MS))
         # A picture that is not contiguous finds no face and raises nothing.
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
         seen = self._landmarker.detect_for_video(image, self._last_ms)
@@ -172,7 +174,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=4,
+    version=5,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",

@@ -11,10 +11,10 @@ placed on that clock: codec priming, edit lists and streams that start apart are
 import contextlib
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 import av
@@ -27,9 +27,19 @@ from emo_model.data.store import atomic
 
 AUDIO_RATE = 16_000
 SAME_S = 1e-6  # timestamps closer than this are the same instant
+MAX_PIXELS = 8192 * 8192  # 67 million, of one picture: 8K with room; beyond, a header's slip or a bomb
+SOUND_RATES = range(1000, 768_001)  # hertz: what sound is recorded at; a damaged header says anything
+_ASPECTS = (0.25, 4.0)  # width of a pixel over its height; what lies outside is damage and taken for 1
+_LOUDEST = 8.0  # re full scale: float sound may go beyond 1, but what lies far beyond is no sound
 _JITTER_S = 2e-3  # a larger step between sound chunks is a gap, not rounding
 _MIX = {"FC": 1.0, "FL": 0.5**0.5, "FR": 0.5**0.5, "LFE": 0.0}  # ITU-R BS.775, before they are made to sum to 1
 _SURROUND = 0.5  # every other channel
+# Only containers that hold their own pictures. ffmpeg also "opens" play lists, which read other files or wait for ever
+# for the next entry, and films plain text.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,asf_o,ogg,mxf,nut,rm,ivf,dv,"
+    "wtv,gxf,nsv,h261,h263,h264,hevc,vvc,av1,obu,vc1,mjpeg,yuv4mpegpipe"
+)
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB
 Sound = NDArray[np.float32]  # (samples,) mono in [-1, 1]
@@ -45,21 +55,42 @@ class MediaError(Exception):
 
 def open_media(path: Path) -> av.container.InputContainer:
     """Open a file for reading. `file:` keeps names with a colon from being taken for a protocol."""
-    return av.open(f"file:{path.absolute()}", metadata_errors="replace")
+    return av.open(f"file:{path.absolute()}", options={"format_whitelist": _CONTAINERS}, metadata_errors="replace")
 
 
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
-    """The main video stream: no cover art, decoded on all cores."""
+    """The main video stream; None where there is none that can be decoded. Cover art is none."""
     stream = container.streams.best("video")
-    if stream is not None:
-        stream.thread_type = "AUTO"
+    if stream is None or stream.codec_context is None or av.stream.Disposition.attached_pic in stream.disposition:
+        return None
+    stream.thread_type = "SLICE"  # with threads by frame, a damaged stream gives other pictures each time
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # larger ones, also in mid-stream, do not decode
     return stream
 
 
 def audio_stream(container: av.container.InputContainer) -> av.AudioStream | None:
-    """The sound a player would choose: of the tracks marked default the first, else the first of all."""
-    tracks = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    """The sound a player would choose: of the tracks marked default the first, else the first of all; None where there
+    is none that can be decoded."""
+    tracks = [
+        s for s in container.streams.audio if s.codec_context is not None and (not s.rate or s.rate in SOUND_RATES)
+    ]
     return next((stream for stream in tracks if stream.disposition & Disposition.default), next(iter(tracks), None))
+
+
+def packets(
+    container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream
+) -> Iterator[av.packet.Packet]:
+    """Packets of a stream as far as the container goes; one that breaks off ends there."""
+    while True:
+        try:
+            yield from container.demux(stream)
+        except IndexError:  # PyAV on a packet of another stream that appeared midway: go on behind it
+            continue
+        except MemoryError:
+            raise  # of this machine, not of the file
+        except av.error.FFmpegError:  # demuxers say EIO, EINVAL and more for what is merely cut short
+            return
+        return
 
 
 # ---- pictures ----
@@ -67,23 +98,21 @@ def audio_stream(container: av.container.InputContainer) -> av.AudioStream | Non
 
 @dataclass(frozen=True)
 class SourceFrame:
-    """One decoded frame: `t_s` seconds since the video's first frame; pixels are converted only when asked for."""
+    """One decoded frame: `t_s` seconds since the video's first frame; pixels are converted only when asked for.
+
+    A stream may change its size or turn halfway; every frame is shown at the first one's size, as players do.
+    """
 
     t_s: float
     start_s: float  # the first frame's own timestamp in the file
     decoded: av.VideoFrame
-    pixel_aspect: float  # width of a pixel over its height
-
-    @property
-    def rotation(self) -> int:
-        """Clockwise degrees by which the stored picture is turned before it is shown: 0, 90, 180, 270."""
-        return -round(self.decoded.rotation / 90) % 4 * 90
+    stored: tuple[int, int]  # (width, height) in square pixels, before it is turned
+    rotation: int  # clockwise degrees by which the stored picture is turned before it is shown: 0, 90, 180, 270
 
     @property
     def size(self) -> tuple[int, int]:
         """(width, height) as shown."""
-        width, height = round(self.decoded.width * self.pixel_aspect), self.decoded.height
-        return (width, height) if self.rotation % 180 == 0 else (height, width)
+        return self.stored if self.rotation % 180 == 0 else self.stored[::-1]
 
     def rgb(self) -> Picture:
         """(H, W, 3) uint8 as shown: upright, square pixels.
@@ -93,8 +122,8 @@ class SourceFrame:
         is crushed. Wide primaries (BT.2020) are not brought to BT.709: their colours come out a little paler.
         """
         pq = self.decoded.color_trc == ColorTrc.SMPTE2084
-        width = round(self.decoded.width * self.pixel_aspect)
-        stored = self.decoded.to_ndarray(format="rgb48le" if pq else "rgb24", width=width, height=self.decoded.height)
+        width, height = self.stored
+        stored = self.decoded.to_ndarray(format="rgb48le" if pq else "rgb24", width=width, height=height)
         if pq:
             stored = _pq_to_sdr()[stored]
         return np.ascontiguousarray(np.rot90(stored, -(self.rotation // 90)))  # mediapipe is blind to other layouts
@@ -117,28 +146,32 @@ def decode(path: Path) -> Iterator[SourceFrame]:
         if stream is None:
             return
         aspect = float(stream.sample_aspect_ratio or 1)
+        if not _ASPECTS[0] <= aspect <= _ASPECTS[1]:
+            aspect = 1.0
         interval = float(1 / (stream.average_rate or Fraction(25)))
-        start, last = 0.0, None
+        first, start, last = None, 0.0, 0.0
         for frame in _decoded(container, stream):
-            time = frame.time if frame.time is not None else (0.0 if last is None else last + interval)
-            if last is None:
-                start = time
-            elif time <= last:
+            if first is None:
+                start = last = frame.time or 0.0
+                stored = max(1, round(frame.width * aspect)), frame.height
+                first = SourceFrame(0.0, start, frame, stored, -round(frame.rotation / 90) % 4 * 90)
+                yield first
                 continue
-            last = time
-            yield SourceFrame(time - start, start, frame, aspect)
+            time = last + interval if frame.time is None else frame.time
+            if time > last:
+                last = time
+                yield replace(first, t_s=time - start, decoded=frame)
 
 
 def _decoded(container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream) -> Iterator:
-    """Frames of a stream; a packet that does not decode is skipped, a container that breaks off ends it."""
-    packets = container.demux(stream)
-    while True:
+    """Frames of a stream; a packet that does not decode is skipped."""
+    for packet in chain(packets(container, stream), [None]):  # None: what the decoder still holds after a break
         try:
-            packet = next(packets)
-        except (StopIteration, av.error.InvalidDataError, av.error.EOFError):
-            return
-        with contextlib.suppress(av.error.InvalidDataError, av.error.EOFError):
-            yield from (frame for frame in packet.decode() if not frame.is_corrupt)
+            yield from (frame for frame in stream.decode(packet) if not frame.is_corrupt)
+        except MemoryError:
+            raise
+        except av.error.FFmpegError:
+            continue
 
 
 def frames(path: Path) -> Iterator[tuple[float, Picture]]:
@@ -195,12 +228,17 @@ def probe(path: Path) -> Probe:
         raise MediaError("empty_file", "0 bytes")
     _require_whole(path)
     try:
+        size = _pixels(path)
         first = next(decode(path), None)
         times, tick, container, codec, sound = _timeline(path)
     except (av.error.FFmpegError, ValueError) as error:
         raise MediaError("unreadable", f"no container that could be opened: {error}") from error
-    if first is None or not times.size:
+    if size > MAX_PIXELS:
+        raise MediaError("too_large", "pixels in a picture", score=size, threshold=MAX_PIXELS)
+    if first is None:
         raise MediaError("unreadable", "no video stream with a frame that could be decoded")
+    if not times.size:
+        raise MediaError("unreadable", "the file does not say when its pictures are shown")
     steps = np.diff(times)
     interval = float(np.median(steps)) if steps.size else 0.0
     duration = float(times[-1] - times[0]) + interval
@@ -220,6 +258,13 @@ def probe(path: Path) -> Probe:
     )
 
 
+def _pixels(path: Path) -> int:
+    """Pixels in a picture, as the file says; 0 without a video stream."""
+    with open_media(path) as container:
+        stream = video_stream(container)
+        return 0 if stream is None else stream.width * stream.height
+
+
 def _timeline(path: Path) -> tuple[NDArray[np.float64], float, str, str, tuple[float, int] | None]:
     """Presentation times of the video's packets, their tick, container, codec, and (start, rate) of the sound."""
     with open_media(path) as container:
@@ -229,7 +274,7 @@ def _timeline(path: Path) -> tuple[NDArray[np.float64], float, str, str, tuple[f
             heard = float((sound.start_time or 0) * sound.time_base), sound.rate or _rate_of_first(path)
         if stream is None:
             return np.empty(0), 0.0, container.format.name, "", heard
-        shown = (packet for packet in container.demux(stream) if packet.size and not packet.is_discard)
+        shown = (packet for packet in packets(container, stream) if packet.size and not packet.is_discard)
         ticks = [packet.pts if packet.pts is not None else packet.dts for packet in shown]
         tick = float(stream.time_base)
         times = np.unique([value for value in ticks if value is not None]).astype(float) * tick
@@ -238,7 +283,7 @@ def _timeline(path: Path) -> tuple[NDArray[np.float64], float, str, str, tuple[f
 
 def _require_whole(path: Path) -> None:
     """MP4 and MOV say how long each of their boxes is: refuse a file that ends inside one, or has no index."""
-    size, offset, boxes = path.stat().st_size, 0, []
+    size, offset, indexed = path.stat().st_size, 0, False
     with path.open("rb") as file:
         while offset + 8 <= size:
             file.seek(offset)
@@ -246,15 +291,17 @@ def _require_whole(path: Path) -> None:
             length, kind = int.from_bytes(header[:4], "big"), header[4:8]
             if offset == 0 and kind not in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
                 return  # another container: it is read as far as it goes
+            if not kind.isalnum() and indexed:
+                return  # bytes behind the film's end, which no player minds
             if length == 1:
                 length = int.from_bytes(header[8:16], "big")
             end = size if length == 0 else offset + max(length, 8)
-            boxes.append(kind)
+            indexed = indexed or kind == b"moov"
             if end > size:
                 detail = f"box {kind.decode('latin-1')} ends at byte {end}, the file at {size}"
                 raise MediaError("truncated", detail, score=size, threshold=end)
             offset = end
-    if boxes and b"moov" not in boxes:
+    if offset and not indexed:
         raise MediaError("truncated", "the index (box moov) is missing", score=size)
 
 
@@ -280,7 +327,8 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
         begin = (zero + start_s) * rate - rate  # in samples; a second of margin: for the filter, and for seeking
         native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
         if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
-            with contextlib.suppress(av.error.FFmpegError):  # before its first packet Matroska refuses: read from there
+            # Matroska refuses to go before its first packet, a damaged index says anything: read all of it then.
+            with contextlib.suppress(av.error.FFmpegError, OverflowError):
                 container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
         chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream, rate))
         near = (chunk for chunk in chunks if chunk[0] + len(chunk[1]) > begin)  # a seek may land long before
@@ -294,7 +342,8 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
 def _rate_of_first(path: Path) -> int:
     """Samples a second of the first sound that decodes, for streams whose sound begins after what a header knows."""
     with open_media(path) as container:
-        return next((frame.sample_rate for frame in _decoded(container, audio_stream(container))), AUDIO_RATE)
+        rates = (frame.sample_rate for frame in _decoded(container, audio_stream(container)))
+        return next((rate for rate in rates if rate in SOUND_RATES), AUDIO_RATE)
 
 
 def _sound(container: av.container.InputContainer, stream: av.AudioStream, rate: int) -> Iterator[tuple[float, Sound]]:
@@ -316,7 +365,8 @@ def _sound(container: av.container.InputContainer, stream: av.AudioStream, rate:
 def _mono(chunk: av.AudioFrame) -> Sound:
     """(N,) weighted mean of a chunk's channels: weights of any layout sum to 1, so no sum leaves [-1, 1]."""
     weights = np.array([_MIX.get(channel.name, _SURROUND) for channel in chunk.layout.channels], np.float32)
-    return weights / (weights.sum() or 1) @ chunk.to_ndarray()
+    samples = np.nan_to_num(chunk.to_ndarray(), posinf=0, neginf=0).clip(-_LOUDEST, _LOUDEST)
+    return weights / (weights.sum() or 1) @ samples
 
 
 def _joined(chunks: Iterable[tuple[float, Sound]], slack: float) -> Iterator[tuple[float, Sound]]:

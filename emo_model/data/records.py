@@ -462,6 +462,7 @@ REASONS: dict[str, str] = {
     # sources and media
     "empty_file": "the file has no bytes",
     "unreadable": "no video stream could be opened",
+    "too_large": "a picture of more than 67 million pixels",
     "truncated": "the file ends before the media it declares",
     "download_failed": "the download failed after all retries",
     "unavailable": "the site says the video is removed, private or blocked here",

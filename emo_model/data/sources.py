@@ -11,6 +11,7 @@ folder changes nothing.
 
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -221,8 +222,12 @@ def _scan_folder(
     root: DataRoot, name: str, collection: Collection, skipped: list[tuple[str, str]]
 ) -> Iterator[dict[str, Any]]:
     top, listed = Path(collection.path or root.folder("0_raw")), _Annotations(collection)
-    for path in _files(top, without=() if collection.path else (MEDIA,)):
+    for path in _files(top, without=() if collection.path else (MEDIA,), skipped=skipped):
         uri = path.relative_to(top).as_posix()
+        status = _status(path)
+        if isinstance(status, str):
+            skipped.append((ascii(uri), status))
+            continue
         if not uri.isprintable():  # also names that are no UTF-8: no table could hold them
             skipped.append((repr(uri), "the name holds characters that cannot be shown; rename the file"))
             continue
@@ -233,22 +238,39 @@ def _scan_folder(
             "licence": collection.licence,
             **_NOT_LISTED,
             "identity_hint": identity_hint(collection.identity, uri),
-            "bytes": path.stat().st_size,
+            "bytes": status.st_size,
             **listed.of_file(path.stem),
         }
 
 
-def _files(top: Path, without: tuple[str, ...]) -> Iterator[Path]:
-    """Files that may be videos, in sorted order; hidden ones, notes and half-written ones are passed over."""
-    for folder, subfolders, names in os.walk(top):
+def _files(top: Path, without: tuple[str, ...], skipped: list[tuple[str, str]]) -> Iterator[Path]:
+    """What may be a video by its name, in sorted order; hidden names, notes and half-written ones are passed over."""
+
+    def closed(error: OSError) -> None:
+        skipped.append((ascii(os.path.relpath(error.filename, top)), f"a folder that cannot be read: {error.strerror}"))
+
+    for folder, subfolders, names in os.walk(top, onerror=closed):
         here = Path(folder)
         subfolders[:] = sorted(
             name for name in subfolders if not name.startswith(".") and not (here == top and name in without)
         )
+        for name in subfolders:
+            if (here / name).is_symlink():  # it may lead back here
+                uri = (here / name).relative_to(top).as_posix()
+                skipped.append((ascii(uri), "a link to a folder is not followed; add the folder it leads to"))
         for name in sorted(names):
             path = here / name
-            if not name.startswith((".", "~")) and path.suffix.lower() not in NOT_VIDEO and path.is_file():
+            if not name.startswith((".", "~")) and path.suffix.lower() not in NOT_VIDEO:
                 yield path
+
+
+def _status(path: Path) -> os.stat_result | str:
+    """A file's status, following links, or why it is none."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        return f"it cannot be opened: {error.strerror}"
+    return status if stat.S_ISREG(status.st_mode) else "neither a file nor a folder"
 
 
 def _url_lists(root: DataRoot) -> dict[str, Path]:

@@ -125,7 +125,7 @@ def read_sound(path: Path, seconds: float | None = None) -> np.ndarray | None:
     """
     try:
         with media.open_media(path) as container:
-            if container.streams.best("audio") is None:
+            if media.audio_stream(container) is None:
                 return None
             length = (container.duration or 0) / av.time_base
         sound = media.audio(path, 0.0, length if seconds is None else seconds)
