@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 
 from emo_model.data.records import IDENTITIES, SPLITS, TABLES, Table
-from emo_model.data.store import DataRoot, atomic, file_sha256, text_sha256, write_rows
+from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
 from emo_model.errors import UserError
 
 VIEWS = ("frames", "audio")  # large: read where they lie
@@ -68,6 +68,7 @@ def build_catalog(root: DataRoot) -> CatalogReport:
     """Build the catalog from the part files and swap it in. Seconds; no media is read."""
     started = time.perf_counter()
     path = catalog_path(root.require())
+    sweep(root.path)
     with atomic(path) as temporary:
         with duckdb.connect(str(temporary)) as connection:
             rows = _fill(connection, root)

@@ -32,7 +32,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from emo_model.data.records import REASONS, TABLES
-from emo_model.data.store import DataRoot, held, rows_sha256, text_sha256, write_json, write_parquet, write_rows
+from emo_model.data.store import DataRoot, held, rows_sha256, sweep, text_sha256, write_json, write_parquet, write_rows
 from emo_model.errors import UserError
 
 Rows = dict[str, list[dict[str, Any]]]  # table name -> rows
@@ -108,6 +108,10 @@ def run_step(
     folder = root.part(step.tables[0], shard).parent
     busy = f"{step.name} {shard} is being worked on by another run; wait for it, then run the same command again"
     with held(folder, busy):
+        for place in {root.media(TABLES[t].folder, shard, "") for t in step.tables}:
+            sweep(place)
+        for path in _outputs(step, root, shard).values():
+            sweep(path.parent)
         return _run_step(step, root, shard, workers, progress)
 
 

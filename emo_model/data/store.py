@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,6 +129,24 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes of this machine left half written in a folder: temporaries of `atomic`."""
+    for path in folder.glob(".*"):
+        found = re.fullmatch(r"\..+?\.(\d+)(\.\D.*)?", path.name)
+        if found and path.is_file() and not _runs(int(found[1])):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
 
 
 def write_rows(path: Path, table: Table, rows: Iterable[dict[str, Any]]) -> pa.Table:

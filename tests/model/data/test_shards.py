@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from emo_model.data.shards import Item, Reject, Result, Step, run_step
-from emo_model.data.store import DataRoot
+from emo_model.data.store import DataRoot, sweep
 
 
 def _items(root: DataRoot, shard: str) -> list[Item]:
@@ -146,3 +146,19 @@ def test_random_kills_change_no_byte(root, tmp_path_factory, seed):
         process.wait()
     run_step(STEP, root, "s0000")
     assert _bytes(root) == _bytes(whole)
+
+
+def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    names = (
+        f".clip_00000000.{gone.pid}.mp4",
+        f".catalog.{gone.pid}.duckdb.wal",
+        f".clip.{os.getpid()}.mp4",
+        ".lock",
+        "a.1",
+    )
+    for name in names:
+        (tmp_path / name).touch()
+    sweep(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])
