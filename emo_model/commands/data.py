@@ -111,16 +111,21 @@ def why(id: str) -> None:
 
 @click.command()
 @click.argument("clip")
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write; CLIP.jpg otherwise.")
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Where to write: .mp4 or .jpg; CLIP.mp4 otherwise."
+)
 def preview(clip: str, out: Path | None) -> None:
-    """A contact sheet of CLIP: frames over its time, with face box, pose axes and head speed."""
-    from emo_model.data.previews import contact_sheet
+    """CLIP with face box, pose axes and head speed drawn: as a film with sound, or as a contact sheet (.jpg)."""
+    from emo_model.data.previews import annotated_video, contact_sheet
     from emo_model.data.store import atomic
 
-    picture = contact_sheet(_root(), clip)
-    path = out or Path(f"{clip}.jpg")
-    with atomic(path.absolute()) as temporary:
-        temporary.write_bytes(picture)
+    path = out or Path(f"{clip}.mp4")
+    if path.suffix.lower() in (".jpg", ".jpeg"):
+        picture = contact_sheet(_root(), clip)
+        with atomic(path.absolute()) as temporary:
+            temporary.write_bytes(picture)
+    else:
+        annotated_video(_root(), clip, path.absolute())
     click.echo(path)
 
 

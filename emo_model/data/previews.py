@@ -1,6 +1,8 @@
-"""Small pictures for people: a clip's contact sheet with face box and pose axes, and a histogram of speeds."""
+"""What people look at: a clip's contact sheet or film with face box and pose axes, and a histogram of speeds."""
 
 import io
+from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +14,7 @@ from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 
 FRAMES, SIDE = 6, 128  # frames on a sheet, pixels a side
+VIDEO_SIDE = 384
 SHEET_BYTES = 20_000  # sheets go into the UI's metadata, which is kept for every run
 AXES = ((230, 60, 60), (60, 200, 60), (80, 120, 255))  # x to the right of the picture, y up, z out of the face
 
@@ -28,9 +31,29 @@ def contact_sheet(root: DataRoot, clip_id: str) -> bytes:
     for column, (number, picture) in enumerate(zip(wanted, _pictures(root, path, wanted), strict=True)):
         drawn = Image.fromarray(picture)
         if int(number) in rows:
-            _draw(ImageDraw.Draw(drawn), rows[int(number)], SIDE / size)
+            _draw(ImageDraw.Draw(drawn), rows[int(number)], SIDE / size, SIDE)
         sheet.paste(drawn, (SIDE * column, 0))
     return _jpeg(sheet)
+
+
+def annotated_video(root: DataRoot, clip_id: str, out: Path) -> None:
+    """The whole clip as mp4 with its sound: face box, pose axes, head speed on every frame. Errors: contact_sheet's."""
+    from emo_model.data.audio import read_wav
+    from emo_model.data.media import frames, write_video
+
+    path, size, clip_id, num_frames = _clip(root, clip_id)
+    rows = _frames(root, clip_id, np.arange(num_frames))
+    _, sounds = query(root, "SELECT path FROM clip_audio WHERE clip_id = $clip", {"clip": clip_id})
+
+    def drawn() -> Iterator[NDArray[np.uint8]]:
+        for number, (_, picture) in enumerate(frames(root.path / path)):
+            shown = Image.fromarray(picture).resize((VIDEO_SIDE, VIDEO_SIDE), Image.Resampling.BICUBIC)
+            if number in rows:
+                _draw(ImageDraw.Draw(shown), rows[number], VIDEO_SIDE / size, VIDEO_SIDE)
+            yield np.asarray(shown)
+
+    sound = read_wav(root.path / sounds[0][0]) if sounds else None
+    write_video(out, drawn(), 30, (VIDEO_SIDE, VIDEO_SIDE), sound)
 
 
 def _clip(root: DataRoot, clip_id: str) -> tuple[str, int, str, int]:
@@ -60,17 +83,17 @@ def _pictures(root: DataRoot, path: str, wanted: NDArray[np.int64]) -> NDArray[n
     return decode(root.path / path, wanted, SIDE)
 
 
-def _draw(draw: ImageDraw.ImageDraw, row: tuple, scale: float) -> None:
+def _draw(draw: ImageDraw.ImageDraw, row: tuple, scale: float, side: int) -> None:
     box, quaternion, speed = row
     if box is not None:
-        draw.rectangle([edge * scale for edge in box], outline=(255, 220, 0))
+        draw.rectangle([edge * scale for edge in box], outline=(255, 220, 0), width=max(1, side // 128))
     if box is not None and quaternion is not None:
         x, y = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale
-        axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * SIDE / 4  # one row an axis
+        axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * side / 4  # one row an axis
         for axis, colour in zip(axes, AXES, strict=True):
             draw.line([x, y, x + axis[0], y - axis[1]], fill=colour, width=2)  # the camera's y points up
-    draw.rectangle([0, SIDE - 13, 70, SIDE], fill=(0, 0, 0))
-    draw.text((3, SIDE - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
+    draw.rectangle([0, side - 13, 70, side], fill=(0, 0, 0))
+    draw.text((3, side - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
 
 
 def _jpeg(picture: Image.Image) -> bytes:

@@ -3,6 +3,7 @@
 import shutil
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -115,6 +116,20 @@ def test_a_clips_preview_is_a_small_picture_of_it(root, tmp_path, monkeypatch):
     result = CliRunner().invoke(main, ["preview", clip[:8], "--out", str(tmp_path / "a.jpg")])
     assert result.exit_code == 0, result.output
     assert Image.open(tmp_path / "a.jpg").size == (768, 128) and (tmp_path / "a.jpg").stat().st_size <= 20_000
+
+
+@pytest.mark.weights
+def test_a_clips_preview_is_also_a_film_of_it_with_sound(root, tmp_path, monkeypatch):
+    from emo_model.data.media import frames, probe
+
+    monkeypatch.setenv("EMO_DATA", str(root.path))
+    [(clip, count, heard)] = query(root, "SELECT clip_id, num_frames, has_audio FROM clips")[1]
+    result = CliRunner().invoke(main, ["preview", clip, "--out", str(tmp_path / "a.mp4")])
+    assert result.exit_code == 0, result.output
+    pictures = [picture for _, picture in frames(tmp_path / "a.mp4")]
+    assert len(pictures) == count and probe(tmp_path / "a.mp4").has_audio == heard
+    yellow = (np.abs(pictures[5].astype(int) - [255, 220, 0]) < 60).all(axis=2)
+    assert yellow.sum() > 100  # the face box
 
 
 @pytest.mark.weights
