@@ -5,6 +5,7 @@ bytes from two sources are one video: the source registered first keeps it, what
 waiting for other shards, earlier sources of exactly the same size are hashed too.
 """
 
+import random
 import shutil
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import MEDIA, collections, local_path, registered
 from emo_model.data.store import DataRoot, file_sha256, text_sha256
 
-RETRIES = 5
+RETRIES, PAUSE_S = 5, 1.0
+COOKIES = "cookies.txt"
 
 
 def items(root: DataRoot, shard: str) -> list[Item]:
@@ -25,6 +27,10 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     before, removed = root.read("fetched", shard).to_pylist(), Removed.of(root)
     known_videos = {row["source_id"]: row["video_id"] for row in before}
     failed = {row["source_id"]: row["input_sha256"] for row in before if row["reason"] == "download_failed"}
+    cookies = root.folder("0_raw") / COOKIES
+    if cookies.is_file():  # with new ones, what was refused is asked for anew
+        login = str(_state(cookies))
+        failed |= {row["source_id"]: login for row in before if row["reason"] == "unavailable"}
     by_size: dict[int, list[str]] = {}
     work = []
     for source in sources:
@@ -99,19 +105,26 @@ def _rejected(reject: Reject, sha256: str | None = None, size: int | None = None
 def download(url: str, folder: Path, name: str) -> Path | Reject:
     """Download a video to folder/name.EXT, or return the file already there; a Reject says why there is none.
 
-    Best picture and sound where an ffmpeg program can join them, else the best file that has both.
+    Best picture and sound where an ffmpeg program can join them, else the best file that has both. Sites that want a
+    login see the cookies of 0_raw/cookies.txt (Netscape's format, as browsers' add-ons export it).
     """
     import yt_dlp
 
     present = min(folder.glob(f"{name}.*"), default=None)
     if present is not None:
         return present
+    temporary, cookies = folder / f".{name}", folder.parents[1] / COOKIES
+    temporary.mkdir(parents=True, exist_ok=True)
+    if cookies.is_file():
+        shutil.copyfile(cookies, temporary / COOKIES)  # yt-dlp writes its own back: not into the user's file
     options = {
+        "cookiefile": str(temporary / COOKIES) if cookies.is_file() else None,
         "format": "bv*+ba/b" if shutil.which("ffmpeg") else "b/bv*",
         "outtmpl": {"default": f"{name}.%(ext)s"},
-        "paths": {"home": str(folder), "temp": str(folder / f".{name}")},  # half a file never has the final name
+        "paths": {"home": str(folder), "temp": str(temporary)},  # half a file never has the final name
         "retries": RETRIES,
         "fragment_retries": RETRIES,
+        "retry_sleep_functions": {"http": _pause, "fragment": _pause},
         "noplaylist": True,
         "quiet": True,
         "no_warnings": True,
@@ -125,9 +138,14 @@ def download(url: str, folder: Path, name: str) -> Path | Reject:
     except yt_dlp.utils.DownloadError as error:
         return Reject("source", name, _why(error), detail=str(error).removeprefix("ERROR: ")[:500])
     finally:
-        shutil.rmtree(folder / f".{name}", ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
     found = min(folder.glob(f"{name}.*"), default=None)
     return found or Reject("source", name, "download_failed", detail=f"{url}: nothing was written")
+
+
+def _pause(attempt: int) -> float:
+    """Seconds before the next attempt: longer each time, and not the same for two that were refused at once."""
+    return PAUSE_S * 2**attempt * random.uniform(0.5, 1.5)
 
 
 def _why(error: Exception) -> str:

@@ -142,3 +142,30 @@ def test_a_failed_download_is_tried_again_by_the_next_run_and_only_that_one(root
     (root.folder("0_raw") / "web.urls.txt").write_text("\n".join(urls))
     register(root)
     assert [_run(root)[0].done for _ in range(3)] == [3, 1, 1]
+
+
+def test_a_site_that_wants_a_login_sees_the_cookies_and_their_file_stays_as_it_is(root, site, monkeypatch):
+    folder, address = site
+    film(folder / "talk.mp4", numbered(30))
+    seen = []
+    send = http.server.SimpleHTTPRequestHandler.send_head
+
+    def only_with_cookie(handler):
+        seen.append(handler.headers.get("Cookie", ""))
+        return send(handler) if "key=secret" in seen[-1] else handler.send_error(403)
+
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "send_head", only_with_cookie)
+    (root.folder("0_raw") / "web.urls.txt").write_text(f"{address}/talk.mp4\n")
+    register(root)
+    _run(root)
+    assert _outcomes(root) == {f"{address}/talk.mp4": "unavailable"}
+    cookies = root.folder("0_raw") / "cookies.txt"
+    cookies.write_text("# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tkey\tsecret\n")
+    before = cookies.read_bytes()
+    _run(root)
+    assert _outcomes(root) == {f"{address}/talk.mp4": None} and cookies.read_bytes() == before
+
+
+def test_pauses_between_attempts_grow_and_differ():
+    pauses = [[fetch._pause(attempt) for _ in range(20)] for attempt in range(5)]
+    assert all(len(set(tried)) == 20 for tried in pauses) and min(pauses[4]) > max(pauses[0])
