@@ -41,7 +41,7 @@ def items(root: DataRoot, shard: str) -> list[Item]:
         if source["shard"] == shard:
             url = source["uri"] if known[source["source"]].kind == "urls" else None
             if removed.has(source, known_videos.get(name)):
-                work.append(Item(name, text_sha256(REASON), {"removed": True}))
+                work.append(Item(name, text_sha256(REASON), {"removed": known_videos.get(name)}))
                 continue
             again = failed.get(name, "")  # other inputs than the last time: a failed download is tried anew
             inputs = text_sha256(url or states[name], again, *((other, states[other]) for other in earlier))
@@ -61,8 +61,8 @@ def _state(path: Path | None) -> tuple[int, int]:
 
 def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Fetch if needed, hash, compare with earlier sources of the same size."""
-    if item.payload.get("removed"):
-        return _rejected(Reject("source", item.key, REASON))
+    if "removed" in item.payload:  # its bytes stay known: that is how they are refused next time
+        return _rejected(Reject("source", item.key, REASON), item.payload["removed"])
     path = Path(item.payload["path"])
     if item.payload["url"]:
         fetched = download(item.payload["url"], root.folder("0_raw") / MEDIA / shard, item.key)

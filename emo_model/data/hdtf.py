@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from emo_model.data.store import file_sha256, text_sha256
+from emo_model.data.store import text_sha256
 from emo_model.errors import UserError
 
 SUBSETS = ("RD", "WDA", "WRA")
@@ -66,7 +66,6 @@ class Lists:
 
     videos: tuple[Video, ...]
     defects: tuple[str, ...]
-    sha256: str  # of the files
 
     def by_name(self) -> dict[str, Video]:
         """The videos by SUBSET_NAME."""
@@ -103,8 +102,7 @@ def read(folder: Path) -> Lists:
     defects: list[str] = []
     videos = tuple(video for subset in SUBSETS for video in _subset(folder, subset, defects))
     defects += _same_address(videos)
-    files = [folder / f"{subset}_{name}.txt" for subset in SUBSETS for name in LISTS]
-    return Lists(videos, tuple(defects), text_sha256(*(file_sha256(file) for file in files)))
+    return Lists(videos, tuple(defects))
 
 
 def split(lists: Lists) -> Split:

@@ -61,7 +61,7 @@ def open_media(path: Path) -> av.container.InputContainer:
 def video_stream(container: av.container.InputContainer) -> av.VideoStream | None:
     """The main video stream; None where there is none that can be decoded. Cover art is none."""
     stream = container.streams.best("video")
-    if stream is None or stream.codec_context is None or av.stream.Disposition.attached_pic in stream.disposition:
+    if stream is None or stream.codec_context is None or stream.disposition & Disposition.attached_pic:
         return None
     stream.thread_type = "SLICE"  # with threads by frame, a damaged stream gives other pictures each time
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # larger ones, also in mid-stream, do not decode

@@ -310,8 +310,7 @@ class _Annotations:
     """What HDTF's lists, if the collection has them, say of its videos; columns of `sources`."""
 
     def __init__(self, collection: Collection) -> None:
-        empty = hdtf.Lists((), (), "")
-        self.lists = hdtf.read(Path(collection.annotations)) if collection.annotations else empty
+        self.lists = hdtf.read(Path(collection.annotations)) if collection.annotations else hdtf.Lists((), ())
         self._split, self._videos = hdtf.split(self.lists), self.lists.by_name()
 
     def of_video(self, video: hdtf.Video) -> dict[str, Any]:

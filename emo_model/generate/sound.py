@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
 from emo_model.data.audio_encoders import FPS, RATE, Encoder, load_encoder
+from emo_model.data.media import audio_stream
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 
@@ -37,12 +38,12 @@ class Sound:
 
 
 def read_sound(path: Path) -> Sound:
-    """The first audio stream of any file PyAV opens, one or two channels. UserError where there is none."""
+    """The main audio stream of any file PyAV opens, one or two channels. UserError where there is none."""
     if not path.is_file():
         raise UserError(f"no sound file {path}; run: emo generate CHECKPOINT PICTURE SOUND OUT.mp4")
     try:
         with av.open(path) as container:
-            stream = container.streams.best("audio")
+            stream = audio_stream(container)
             if stream is None:
                 raise UserError(f"{path} has no sound; run again with a file that has sound")
             layout = "mono" if stream.channels == 1 else "stereo"

@@ -30,4 +30,8 @@ def chain(run_dir: Path) -> list[Path]:
 def _start(run_dir: Path) -> Path | None:
     path = run_dir / "run.json"
     start = json.loads(path.read_text()).get("start") if path.exists() else None
-    return Path(start).parents[1] if start else None  # RUN/checkpoints/step-N
+    if not start:
+        return None
+    run = Path(start).parents[1]  # STAGE/RUN/checkpoints/step-N
+    moved = run_dir.parents[1] / run.parent.name / run.name  # the data root may have moved since
+    return moved if moved.exists() else run

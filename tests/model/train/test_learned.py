@@ -26,3 +26,10 @@ def test_the_chain_goes_back_to_the_first_stage(tmp_path: Path) -> None:
     assert learned_from(speed, "identity_id") == {"ann", "bob", "carl"}
     assert learned_from(image, "identity_id") == {"ann", "bob"}
     assert learned_from(tmp_path / "nothing", "identity_id") == set()
+
+
+def test_a_moved_data_root_forgets_nobody(tmp_path: Path) -> None:
+    image = run(tmp_path / "old", "image", ["ann"])
+    run(tmp_path / "old", "video", ["bob"], image)
+    (tmp_path / "old").rename(tmp_path / "new")
+    assert learned_from(tmp_path / "new" / "video" / "one", "identity_id") == {"ann", "bob"}
