@@ -8,13 +8,15 @@ read-only, see one or the other. Every column carries its comment from `records.
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
-from emo_model.data.records import IDENTITIES, SPLITS, TABLES, Table
+from emo_model.data.records import IDENTITIES, SCORE_CARDS, SPLITS, TABLES, Table
+from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
 from emo_model.errors import UserError
 
@@ -24,7 +26,8 @@ INTERNAL = (
     "fetched",
     "pose",
     "manifest",
-)  # told in full by videos and frames; manifests have their own names
+    "scores",
+)  # told in full by videos and frames; manifests have their own names, and scores are no file
 BOOKKEEPING = ("input_sha256", "step_version")
 
 # `clips` is what the shards know about a clip, and what only all shards together know.
@@ -84,12 +87,21 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
     for name in MANIFESTS:
         file = root.folder("5_manifest") / f"{name}.parquet"
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
+    _score_cards(connection)
     connection.execute(_CLIPS)
     _comment(connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS)
     connection.execute(_HISTOGRAM)
     _comment(connection, "VIEW", "speed_histogram", "one bin of head rotation speed", _HISTOGRAM_COMMENTS)
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
+
+
+def _score_cards(connection: duckdb.DuckDBPyConnection) -> None:
+    cards = pa.Table.from_pylist([asdict(score) for score in SCORES], schema=SCORE_CARDS.schema)
+    connection.register("cards", cards)
+    connection.execute("CREATE TABLE scores AS FROM cards ORDER BY name")
+    connection.unregister("cards")
+    _comment(connection, "TABLE", "scores", SCORE_CARDS.row, {c.name: c.comment for c in SCORE_CARDS.columns})
 
 
 def _files(root: DataRoot, table: Table) -> list[Path]:

@@ -45,6 +45,7 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
             "labels_sha256": rows_sha256(frames.select(["frame", "box", "speed_deg"])),
             "has_audio": bool(parts["clip_audio"]) and not parts["clip_audio"]["is_silent"],
             "identity_hint": hint,
+            "no_model": sorted(name for part in parts.values() for name in part.get("no_model") or ()),
         }
         rows.append({name: joined[name] for name in _OWN})
     return Result({"clip_rows": rows})
@@ -70,7 +71,7 @@ def _known(column: pa.ChunkedArray) -> np.ndarray:
 
 CLIP_ROWS_STEP = Step(
     name="clip_rows",
-    version=2,
+    version=3,
     tables=("clip_rows",),
     after=("face_clips", "head_speed", "clip_audio", "audio_features", "sync_scores", "quality_scores"),
     description="One row a clip: times in seconds, crop in source pixels, scores, speeds in degrees a frame at 30 fps.",

@@ -40,6 +40,7 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
                 "brightness": float(np.mean([first.mean() for first, _ in pairs])),
                 "text_area": None,
                 "hands_fraction": None,
+                "no_model": ["hands_fraction", "text_area"],
             }
         )
     return Result({"quality": rows})
@@ -97,7 +98,7 @@ def _flow(before: Image, after: Image, mask: Image) -> float | None:
 
 QUALITY_SCORES = Step(
     name="quality_scores",
-    version=1,
+    version=2,
     tables=("quality",),
     after=("face_clips",),
     description="Camera motion (crop pixels a frame) and brightness (0 to 255) of every clip.",

@@ -69,6 +69,7 @@ _NO_FACE = "no face found in this frame"
 _NO_MODEL = "not scored: no model for it on this machine"
 
 CLIP_ID = Column("clip_id", STRING, "clip, named by its video's content and its first frame: the key of a clip")
+NO_MODEL = Column("no_model", pa.list_(STRING), "scores that are null because this machine has no model for them")
 VIDEO_ID = Column("video_id", STRING, "sha256 of the file's bytes")
 SHARD = Column("shard", STRING, "partition the source belongs to, s0000 upwards")
 
@@ -305,6 +306,7 @@ SYNC = _shard_table(
         Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
         Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
         Column("method", STRING, "the scorer", null=_NO_MODEL),
+        NO_MODEL,
     ),
     ("clip_id",),
 )
@@ -320,6 +322,7 @@ QUALITY = _shard_table(
         Column("text_area", FLOAT, "share of the crop covered by burnt-in text", null=_NO_MODEL),
         Column("hands_fraction", FLOAT, "share of frames with a hand near the face", null=_NO_MODEL),
         Column("brightness", FLOAT, "mean luma", "0 to 255"),
+        NO_MODEL,
     ),
     ("clip_id",),
 )
@@ -345,6 +348,8 @@ _CLIP_COLUMNS = (
     Column("camera_motion", FLOAT, "mean background flow", "crop pixels a frame", "too little background"),
     Column("text_area", FLOAT, "share of the crop covered by burnt-in text", null=_NO_MODEL),
     Column("hands_fraction", FLOAT, "share of frames with a hand near the face", null=_NO_MODEL),
+    Column("brightness", FLOAT, "mean luma", "0 to 255"),
+    NO_MODEL,
     Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
     Column("speed_p10", FLOAT, "10 % quantile of speed_deg", _SPEED, _UNKNOWN),
     Column("speed_p50", FLOAT, "median of speed_deg", _SPEED, _UNKNOWN),
@@ -427,6 +432,23 @@ MANIFEST = Table(
     ("clip_id",),
 )
 
+SCORE_CARDS = Table(
+    "scores",
+    "5_manifest",
+    "one score of clips: how it is measured, and how often it is right (scores.py)",
+    (
+        Column("name", STRING, "column of clips"),
+        Column("about", STRING, "what it measures or is to find"),
+        Column("method", STRING, "how"),
+        Column("finds", STRING, "SQL over clips that is true where it says: this is one; empty: a measure"),
+        Column("model", STRING, "entry of `emo weights list`; empty: none needed"),
+        Column("precision", FLOAT, "of what `finds` marks, the share that is right", null="not counted"),
+        Column("recall", FLOAT, "of what is there, the share that `finds` marks", null="not counted"),
+        Column("labelled", STRING, "what precision and recall were counted on"),
+    ),
+    ("name",),
+)
+
 EVALUATIONS = Table(
     "evaluations",
     "8_evaluation",
@@ -454,7 +476,7 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
-        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, EVALUATIONS,
+        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
     )
 }  # fmt: skip
 

@@ -16,6 +16,7 @@ from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.store import DataRoot, file_sha256
 
+SCORED = ("av_offset_frames", "sync_confidence")
 UNKNOWN = {"av_offset_frames": None, "sync_confidence": None, "method": None}
 
 
@@ -38,7 +39,7 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
             score = _score(root, shard, crop, root.path / sound["path"])
         else:
             score = UNKNOWN
-        rows.append({"clip_id": clip_id, **score})
+        rows.append({"clip_id": clip_id, **score, "no_model": [] if weights.have("syncnet") else list(SCORED)})
     return Result({"sync": rows})
 
 
@@ -80,7 +81,7 @@ def lse_c_and_offset(
 
 SYNC_SCORES = Step(
     name="sync_scores",
-    version=1,
+    version=2,
     tables=("sync",),
     after=("face_clips", "head_speed", "clip_audio"),
     description="Offset (frames at 25 fps) and SyncNet confidence of every clip; null without SyncNet's weights.",
