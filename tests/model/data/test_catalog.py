@@ -139,13 +139,8 @@ def test_a_rebuild_neither_waits_for_a_reader_nor_disturbs_it(root):
 def test_an_empty_data_root_has_a_catalog_with_every_table_and_no_rows(tmp_path):
     root = DataRoot(tmp_path).create()
     report = build_catalog(root)
-    assert {rows for table, rows in report.rows.items() if table != "scores"} == {0} and {
-        "videos",
-        "frames",
-        "audio",
-        "rejected",
-    } <= set(report.rows)
-    assert ask(root, "FROM clips") == []
+    assert {rows for table, rows in report.rows.items() if table != "scores"} == {0}
+    assert {"videos", "frames", "audio", "rejected"} <= set(report.rows)
 
 
 def test_no_root_no_catalog_and_wrong_sql_are_one_line_saying_what_to_run(root, tmp_path):
