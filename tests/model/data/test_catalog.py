@@ -8,7 +8,8 @@ import pytest
 
 from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog, catalog_path, query
-from emo_model.data.manifests import POLICIES, build_manifest
+from emo_model.data.manifests import build_manifest
+from emo_model.data.policy import policy
 from emo_model.data.previews import speed_histogram
 from emo_model.data.splits import build_splits
 from emo_model.data.store import DataRoot
@@ -22,8 +23,8 @@ from .small_root import CLIPS, small_root
 def root(tmp_path_factory) -> DataRoot:
     root = small_root(tmp_path_factory.mktemp("root"))
     build_splits(root)
-    for policy in POLICIES.values():
-        build_manifest(root, policy)
+    for name in ("train_stage1", "train_stage2", "eval"):
+        build_manifest(root, policy(root, name))
     build_catalog(root)
     return root
 
