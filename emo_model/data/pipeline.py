@@ -23,6 +23,7 @@ from emo_model.data.manifests import build_manifest
 from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
+from emo_model.data.sheets import write_sheets
 from emo_model.data.splits import build_speed_buckets, build_splits
 from emo_model.data.store import DataRoot
 from emo_model.data.sync import SYNC_SCORES
@@ -85,6 +86,7 @@ def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None]
             report = run_step(step, root, shard, workers=workers, progress=progress)
             steps.append(report)
             progress(f"{step.name} {shard}: {_counts(report)} in {report.seconds:.1f} s")
+        write_sheets(root, shard)
     return PrepareReport(shards, steps, build_dataset(root, progress))
 
 
