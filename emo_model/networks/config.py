@@ -35,6 +35,7 @@ class EMOConfig(BaseModel):
     latent: Literal["patches", "autoencoder_kl"]  # patches: fixed cosine transform, nothing learned
     latent_channels: int
     latent_factor: int  # pixels to one latent cell, a side
+    vae_channels: tuple[int, ...] = (128, 256, 512, 512)  # of autoencoder_kl: Stable Diffusion's
     latent_scale: float  # brings latents to about unit variance, as SD's 0.18215
 
     # Both UNets (diffusers' UNet2DConditionModel)

@@ -59,10 +59,11 @@ class AutoencoderLatents(nn.Module):
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()
         self.vae = AutoencoderKL(
-            block_out_channels=(128, 256, 512, 512),
-            down_block_types=("DownEncoderBlock2D",) * 4,
-            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=config.vae_channels,
+            down_block_types=("DownEncoderBlock2D",) * len(config.vae_channels),
+            up_block_types=("UpDecoderBlock2D",) * len(config.vae_channels),
             layers_per_block=2,
+            norm_num_groups=config.norm_groups,
             latent_channels=config.latent_channels,
             sample_size=config.image_size,
             scaling_factor=config.latent_scale,

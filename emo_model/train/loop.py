@@ -22,6 +22,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from emo_model import diffusion
+from emo_model.data.store import write_text
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
@@ -182,7 +183,8 @@ def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     if network.latent == "autoencoder_kl":
         from emo_model.networks.weights import from_base_weights
 
-        from_base_weights(emo)
+        report = "".join(f"{loaded.line()}\n" for loaded in from_base_weights(emo))
+        write_text(spec.run_dir / "base_weights.txt", report)
     return emo, diffusion.schedule(diffusion.RECIPES[config.noise])
 
 
