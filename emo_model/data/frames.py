@@ -7,6 +7,7 @@ the size; others are decoded by seeking: crops have a key frame every 15 frames 
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -32,6 +33,10 @@ class Frames:
     def read(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
         """(len(frames), size, size, 3) RGB, in the order asked for. UserError where the crop ends before."""
         return self._kept[frames] if self.keep else decode(self.path, frames, self.size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process: what is mapped here is mapped there anew, not sent."""
+        return {name: value for name, value in vars(self).items() if name != "_kept"}
 
     @cached_property
     def _kept(self) -> NDArray[np.uint8]:

@@ -1,7 +1,9 @@
 """Checkpoints: folders in diffusers' layout, safetensors and JSON only, whole or not there.
 
 model_index.json  PART/config.json  PART/diffusion_pytorch_model.safetensors  scheduler/  speed_buckets.json
-provenance.json   training/optimizer.safetensors  training/state.json   (the last two only to go on training)
+provenance.json
+training/{optimizer.safetensors, state.json}   only to go on training
+training/newest.safetensors                    with an average of the weights: PART holds the average, this the newest
 """
 
 import hashlib
@@ -22,6 +24,7 @@ from emo_model.networks.config import EMOConfig, SpeedBuckets
 from emo_model.networks.emo import EMO, PARTS
 
 TENSORS = "diffusion_pytorch_model.safetensors"
+NEWEST = "newest.safetensors"
 
 
 def save(
@@ -31,15 +34,22 @@ def save(
     provenance: Mapping[str, Any],
     optimizer: Mapping[str, Tensor] | None = None,
     state: Mapping[str, Any] | None = None,
+    average: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Write a checkpoint folder under another name, then rename it: a kill leaves the old ones and no half one."""
+    """Write a checkpoint folder under another name, then rename it: a kill leaves the old ones and no half one.
+
+    average: of the trained parameters by name; it is what the parts then hold.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     for name in _saved_parts(emo):
         (temporary / name).mkdir(parents=True)
         _write_json(temporary / name / "config.json", {"_class_name": type(_part(emo, name)).__name__})
-        save_file(_contiguous(_part(emo, name).state_dict()), temporary / name / TENSORS)
+        prefix = f"{name}."
+        part = _part(emo, name).state_dict()
+        part |= {n.removeprefix(prefix): t for n, t in (average or {}).items() if n.startswith(prefix)}
+        save_file(_contiguous(part), temporary / name / TENSORS)
     _write_json(temporary / "model_index.json", {"_class_name": "EMO", "config": emo.config.model_dump(mode="json")})
     _write_json(temporary / "speed_buckets.json", emo.buckets.model_dump(mode="json"))
     _write_json(temporary / "provenance.json", dict(provenance))
@@ -48,6 +58,9 @@ def save(
         (temporary / "training").mkdir()
         save_file(_contiguous(optimizer), temporary / "training" / "optimizer.safetensors")
         _write_json(temporary / "training" / "state.json", dict(state or {}))
+        if average:
+            newest = {name: tensor for name, tensor in emo.named_parameters() if name in average}
+            save_file(_contiguous(newest), temporary / "training" / NEWEST)
     _sync(temporary)
     if folder.exists():  # the same step again, after a resume
         shutil.rmtree(folder)
@@ -74,6 +87,12 @@ def load_training(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(folder / "training" / "optimizer.safetensors"), state
 
 
+def newest_weights(folder: Path) -> dict[str, Tensor]:
+    """The trained parameters as the optimizer left them, where the parts hold their average; else nothing."""
+    path = folder / "training" / NEWEST
+    return load_file(path) if path.is_file() else {}
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
     """AdamW's moments and step counts, by parameter name: `NAME:exp_avg`."""
     return {f"{names[p]}:{slot}": value for p, slots in optimizer.state.items() for slot, value in slots.items()}
@@ -95,10 +114,11 @@ def latest(folder: Path) -> Path | None:
     return max(folder.glob("step-*"), default=None)
 
 
-def keep_last(folder: Path, count: int) -> None:
-    """Remove all but the newest `count` checkpoints of a run."""
+def keep_last(folder: Path, count: int, milestone: int = 0) -> None:
+    """Remove all but the newest `count` checkpoints of a run; every `milestone`-th step stays for good."""
     for old in sorted(folder.glob("step-*"))[:-count]:
-        shutil.rmtree(old)
+        if not milestone or int(old.name.removeprefix("step-")) % milestone:
+            shutil.rmtree(old)
 
 
 def remove(folder: Path) -> None:

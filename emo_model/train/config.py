@@ -17,8 +17,9 @@ class StageTraining(Frozen):
     """One stage's numbers."""
 
     steps: int
-    batch_size: int
+    batch_size: int  # of one micro-batch, a rank
     learning_rate: float
+    accumulate: int = 1  # micro-batches a step
     # Projections that start at zero (networks/weights.py) learn this many times faster: among layers already trained
     # their output must first grow to the size of what it is added to, which took a short run all its steps.
     zero_started_rate: float = 1.0
@@ -42,8 +43,12 @@ class TrainConfig(Frozen):
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     gradient_checkpointing: bool = False
     highest_loss: float = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
+    ema_decay: float = 0.0  # of the weights that a checkpoint offers to others; 0: the newest ones
+    loader_workers: int = 0  # processes that read batches ahead; 0: in the step itself
     checkpoint_every: int = 1000
     keep_checkpoints: int = 2
+    milestone_every: int = 0  # steps whose checkpoints are kept for good; 0: none
+    validate_every: int = 0  # steps between two looks at the validation loss; 0: at the start and the end only
     validation_batches: int = 8
     validation_batch_size: int = 4
 
@@ -64,7 +69,8 @@ PAPER_TRAIN = TrainConfig(
     image=StageTraining(steps=30_000, batch_size=48, learning_rate=1e-5),
     video=StageTraining(steps=30_000, batch_size=4, learning_rate=1e-5),
     speed=StageTraining(steps=10_000, batch_size=4, learning_rate=1e-5),
-    mixed_precision="bf16", gradient_checkpointing=True,
+    mixed_precision="bf16", gradient_checkpointing=True, ema_decay=0.9999, loader_workers=6,
+    milestone_every=10_000, validate_every=1000,
 )  # fmt: skip
 
 

@@ -9,15 +9,15 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
@@ -73,6 +73,7 @@ class Run:
     objective: nn.Module
     optimizer: torch.optim.Optimizer
     names: dict[nn.Parameter, str]
+    average: dict[str, Tensor]  # of the trained parameters; empty: none is kept
 
     @property
     def checkpoints(self) -> Path:
@@ -100,7 +101,7 @@ def train(
         network, config = network or chosen.network, config or chosen.train
     if spec.threads:
         torch.set_num_threads(spec.threads)
-    with locked(spec.run_dir), Interruption() as interruption:
+    with _owned(spec.run_dir), Interruption() as interruption:
         run = _prepare(spec, network, config)
         data = {"train": dataset or _clips(spec, spec.manifest, "clips", run.emo.config)}
         if heldout is not None:
@@ -110,31 +111,55 @@ def train(
         return _run(run, data, report, interruption)
 
 
+def _owned(run_dir: Path) -> AbstractContextManager[None]:
+    """The run folder is the first rank's; the others belong to it."""
+    return locked(run_dir) if PartialState(cpu=not torch.cuda.is_available()).is_main_process else nullcontext()
+
+
 def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
-    folder = run.checkpoints
+    folder, main = run.checkpoints, run.accelerator.is_main_process
     done = _resume(run)
-    progress = Progress(run.spec.run_dir, keep=done)
+    progress = Progress(run.spec.run_dir, keep=done) if main else None
     summary = _summary(run) or _begin(run, data)
+    run.accelerator.wait_for_everyone()
     started = time.perf_counter()
+    batches = iter(_batches(run, data["train"], done))
     for step in range(done + 1, run.numbers.steps + 1):
-        row = _step(run, data["train"], step)
-        progress.append(row)
-        report(row)
-        last = step == run.numbers.steps
-        if last or interruption.signal or step % run.config.checkpoint_every == 0:
+        row = _step(run, batches, step)
+        if run.config.validate_every and step % run.config.validate_every == 0:
+            row |= {f"loss_{name}": validate(run, clips) for name, clips in data.items()}
+        if progress is not None:
+            progress.append(row)
+            report(row)
+        last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
+        if last or stopped or step % run.config.checkpoint_every == 0:
             _save(run, step)
-        if interruption.signal and not last:
-            raise Interrupted(interruption.signal, folder / _name(step))
+        if stopped and not last:
+            raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
     if summary.get("loss_end") is None or done < run.numbers.steps:
         _finish(run, data, summary, final, time.perf_counter() - started)
     return final
 
 
+def _told_to_stop(run: Run, interruption: Interruption) -> int:
+    """The signal that any rank got, known to all: they stop after the same step."""
+    if run.accelerator.num_processes == 1:
+        return interruption.signal
+    told = torch.tensor([interruption.signal], device=run.accelerator.device)
+    return int(run.accelerator.gather(told).max())
+
+
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
     numbers = spec.numbers(config)
-    accelerator = Accelerator(mixed_precision=config.mixed_precision)
+    # The tail of ReferenceNet gives no map and gets no gradient.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(),  # else accelerate takes several ranks on CPUs for one each
+        mixed_precision=config.mixed_precision,
+        kwargs_handlers=[parallel],
+    )
     emo, scheduler = _network(spec, stage, network, config)
     trained = freeze(emo, stage)
     if config.gradient_checkpointing:
@@ -148,7 +173,8 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     )
     names = {parameter: name for name, parameter in trained.items()}
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
-    return Run(spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names)
+    average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
+    return Run(spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names, average)
 
 
 def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
@@ -202,33 +228,92 @@ def _clips(spec: RunSpec, manifest: Path, name: str, network: EMOConfig) -> Clip
     return ClipDataset(read, DataRoot(spec.root), stages.stage(spec.stage), network, spec.seed)
 
 
-def _step(run: Run, clips: Clips, step: int) -> dict[str, Any]:
-    accelerator, clock = run.accelerator, [time.perf_counter()]
-    rank = accelerator.process_index
-    batch = clips.batch((step - 1) * accelerator.num_processes + rank, run.numbers.batch_size)
-    clock.append(time.perf_counter())
-    generator = torch.Generator().manual_seed(_mix(run.spec.seed, step, rank))
-    if run.numbers.recolour:
-        batch = recoloured(batch, generator)
-    chance = draw(_latent_shape(run, batch), run.config, generator)
-    with accelerator.autocast():
-        loss = run.objective(_to(batch, accelerator.device), chance).mean()
-    value = loss.item()
-    clock.append(time.perf_counter())
-    accelerator.backward(loss)
-    norm = float(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm))
-    _stop_if_lost(run, step, value, norm, batch["clip_id"])
-    rate = learning_rate(run.config, run.numbers, step)
-    for group in run.optimizer.param_groups:
-        group["lr"] = rate * group["times"]
-    run.optimizer.step()
-    run.optimizer.zero_grad(set_to_none=True)
-    clock.append(time.perf_counter())
-    data, forward, backward = (round(b - a, 4) for a, b in pairwise(clock))
+def _batches(run: Run, clips: Clips, done: int) -> Iterable[dict[str, Any]]:
+    """The micro-batches of all steps after `done` on this rank, in order; read ahead by processes of their own."""
+    ranks, rank = run.accelerator.num_processes, run.accelerator.process_index
+    numbers = range(done * run.numbers.accumulate, run.numbers.steps * run.numbers.accumulate)
+    return torch.utils.data.DataLoader(
+        _Numbered(clips, run.numbers.batch_size),
+        sampler=[number * ranks + rank for number in numbers],
+        batch_size=None,
+        num_workers=run.config.loader_workers,
+        prefetch_factor=2 if run.config.loader_workers else None,
+        multiprocessing_context="spawn" if run.config.loader_workers else None,
+    )
+
+
+class _Numbered(torch.utils.data.Dataset):
+    """Batches by number, as a DataLoader wants them."""
+
+    def __init__(self, clips: Clips, batch_size: int) -> None:
+        self.clips, self.batch_size = clips, batch_size
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return self.clips.batch(number, self.batch_size)
+
+
+def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, Any]:
+    accelerator, seconds = run.accelerator, dict.fromkeys(("data_s", "forward_s", "backward_s", "optimizer_s"), 0.0)
+    losses: list[float] = []
+    seen: list[str] = []
+    for part in range(run.numbers.accumulate):
+        with _timed(seconds, "data_s"):
+            batch = next(batches)
+        with _timed(seconds, "forward_s"):
+            # The number of this micro-batch among all ranks': two ranks draw what one with two micro-batches does.
+            number = ((step - 1) * run.numbers.accumulate + part) * accelerator.num_processes
+            number += accelerator.process_index
+            generator = torch.Generator().manual_seed(_mix(run.spec.seed, number + 1, 0))
+            if run.numbers.recolour:
+                batch = recoloured(batch, generator)
+            chance = draw(_latent_shape(run, batch), run.config, generator)
+            with accelerator.autocast():
+                loss = run.objective(_to(batch, accelerator.device), chance).mean()
+            losses.append(loss.item())
+            seen += batch["clip_id"]
+        last = part == run.numbers.accumulate - 1
+        with _timed(seconds, "backward_s"), nullcontext() if last else accelerator.no_sync(run.objective):
+            accelerator.backward(loss / run.numbers.accumulate)
+    with _timed(seconds, "optimizer_s"):
+        norm = float(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm))
+        _stop_if_lost(run, step, max(losses, key=_badness), norm, seen)
+        rate = learning_rate(run.config, run.numbers, step)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate * group["times"]
+        run.optimizer.step()
+        run.optimizer.zero_grad(set_to_none=True)
+        _follow(run, step)
+    split = {name: round(value, 4) for name, value in seconds.items()}
+    memory = {"gpu_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
     return {
-        "step": step, "loss": value, "lr": rate, "gradient_norm": norm, "seconds": round(clock[-1] - clock[0], 4),
-        "data_s": data, "forward_s": forward, "backward_s": backward,
+        "step": step, "loss": _over_ranks(run, losses), "lr": rate, "gradient_norm": norm,
+        "seconds": round(sum(seconds.values()), 4), **split, **memory,
     }  # fmt: skip
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] += time.perf_counter() - started
+
+
+def _badness(loss: float) -> float:
+    return loss if math.isfinite(loss) else math.inf
+
+
+def _over_ranks(run: Run, losses: list[float]) -> float:
+    mean = torch.tensor(float(np.mean(losses)), dtype=torch.float64, device=run.accelerator.device)
+    return float(run.accelerator.reduce(mean, "mean"))
+
+
+@torch.no_grad()
+def _follow(run: Run, step: int) -> None:
+    """The running average of the trained weights; early steps weigh more, so that it does not drag the start along."""
+    decay = min(run.config.ema_decay, (1 + step) / (10 + step))
+    for parameter, name in run.names.items():
+        if name in run.average:
+            run.average[name].lerp_(parameter, 1 - decay)
 
 
 def learning_rate(config: TrainConfig, numbers: StageTraining, step: int) -> float:
@@ -242,11 +327,25 @@ def learning_rate(config: TrainConfig, numbers: StageTraining, step: int) -> flo
 @torch.no_grad()
 def validate(run: Run, clips: Clips) -> float:
     """Mean loss on fixed clips, fixed timesteps and fixed noise: the same question at a stage's start and end."""
-    losses = []
-    for i, batch in enumerate(clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)):
-        fixed = fixed_draw(_latent_shape(run, batch), run.config, seed=i)
-        losses += run.objective(_to(batch, run.accelerator.device), fixed).tolist()
+    objective, losses = run.accelerator.unwrap_model(run.objective), []
+    with _offered(run):
+        for i, batch in enumerate(clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)):
+            fixed = fixed_draw(_latent_shape(run, batch), run.config, seed=i)
+            losses += objective(_to(batch, run.accelerator.device), fixed).tolist()
     return float(np.mean(losses))
+
+
+@contextmanager
+def _offered(run: Run) -> Iterator[None]:
+    """While this is open, the weights are those that a checkpoint offers: their average, where one is kept."""
+    newest = {name: parameter.detach().clone() for parameter, name in run.names.items() if name in run.average}
+    for parameter, name in run.names.items():
+        parameter.data.copy_(run.average.get(name, parameter))
+    try:
+        yield
+    finally:
+        for parameter, name in run.names.items():
+            parameter.data.copy_(newest.get(name, parameter))
 
 
 def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[str]) -> None:
@@ -264,18 +363,22 @@ def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[
 
 def _resume(run: Run) -> int:
     """Load the newest checkpoint of this run folder; returns the steps done."""
-    for half in run.checkpoints.glob(".step-*"):
-        checkpoint.remove(half)
+    if run.accelerator.is_main_process:
+        for half in run.checkpoints.glob(".step-*"):
+            checkpoint.remove(half)
     newest = checkpoint.latest(run.checkpoints)
     if newest is None:
         return 0
     tensors, state = checkpoint.load_training(newest)
-    run.emo.load_state_dict(checkpoint.load_network(newest).state_dict())
+    offered = checkpoint.load_network(newest).state_dict()
+    run.emo.load_state_dict(offered | checkpoint.newest_weights(newest))
+    run.average = {name: offered[name].to(tensor) for name, tensor in run.average.items()}
     checkpoint.restore_optimizer(run.optimizer, tensors, run.names)
     return state["step"]
 
 
 def _save(run: Run, step: int) -> None:
+    run.accelerator.wait_for_everyone()
     if not run.accelerator.is_main_process:
         return
     provenance = run.spec.provenance | {
@@ -288,8 +391,9 @@ def _save(run: Run, step: int) -> None:
     tensors = checkpoint.optimizer_tensors(run.optimizer, run.names)
     # (seed, step) is the position in the data and the state of every random draw alike.
     state = {"step": step, "seed": run.spec.seed, "batch_size": run.numbers.batch_size}
-    checkpoint.save(run.checkpoints / _name(step), run.emo, run.scheduler, provenance, tensors, state)
-    checkpoint.keep_last(run.checkpoints, run.config.keep_checkpoints)
+    folder = run.checkpoints / _name(step)
+    checkpoint.save(folder, run.emo, run.scheduler, provenance, tensors, state, run.average)
+    checkpoint.keep_last(run.checkpoints, run.config.keep_checkpoints, run.config.milestone_every)
 
 
 def _summary(run: Run) -> dict[str, Any] | None:
@@ -298,6 +402,8 @@ def _summary(run: Run) -> dict[str, Any] | None:
 
 
 def _write_summary(run: Run, summary: Mapping[str, Any]) -> None:
+    if not run.accelerator.is_main_process:
+        return
     temporary = run.spec.run_dir / ".summary.json"
     temporary.write_text(json.dumps(summary, indent=2) + "\n")
     os.replace(temporary, run.spec.run_dir / "summary.json")
