@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from emo_model.data import fetch, probe, sources
+from emo_model.data import downloads, fetch, probe, sources
 from emo_model.data.shards import run_step
 from emo_model.data.sources import add_folder, register, registered, video_path
 from emo_model.data.store import DataRoot, file_sha256
@@ -115,7 +115,7 @@ def site(tmp_path):
 
 
 def test_a_url_is_downloaded_once_and_a_dead_one_is_unavailable(root, site, monkeypatch):
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(downloads, "RETRIES", 0)
     folder, address = site
     film(folder / "talk.mp4", numbered(30))
     urls = [f"{address}/talk.mp4", f"{address}/gone.mp4", "http://127.0.0.1:9/unreachable.mp4"]
@@ -135,7 +135,7 @@ def test_a_url_is_downloaded_once_and_a_dead_one_is_unavailable(root, site, monk
 
 
 def test_a_failed_download_is_tried_again_by_the_next_run_and_only_that_one(root, site, monkeypatch):
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(downloads, "RETRIES", 0)
     folder, address = site
     film(folder / "talk.mp4", numbered(30))
     urls = [f"{address}/talk.mp4", "http://127.0.0.1:9/unreachable.mp4", f"{address}/gone.mp4"]
@@ -167,5 +167,5 @@ def test_a_site_that_wants_a_login_sees_the_cookies_and_their_file_stays_as_it_i
 
 
 def test_pauses_between_attempts_grow_and_differ():
-    pauses = [[fetch._pause(attempt) for _ in range(20)] for attempt in range(5)]
+    pauses = [[downloads._pause(attempt) for _ in range(20)] for attempt in range(5)]
     assert all(len(set(tried)) == 20 for tried in pauses) and min(pauses[4]) > max(pauses[0])
