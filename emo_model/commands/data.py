@@ -1,4 +1,4 @@
-"""emo prepare, catalog, query, why, preview, remove: the data without Dagster."""
+"""emo prepare, plan, catalog, query, why, preview, remove: the data without Dagster."""
 
 import csv
 import sys
@@ -77,6 +77,19 @@ def prepare(
     report = pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
     click.echo(f"{report.clips} clips in {root.path}; left out: {report.rejects or 'nothing'}")
     click.echo('look at them with: emo query "SELECT clip_id, split, mean_speed FROM clips"; emo preview CLIP')
+
+
+@click.command()
+@click.argument("source", nargs=-1, type=click.Path(path_type=Path))
+def plan(source: tuple[Path, ...]) -> None:
+    """What SOURCE... would cost: hours, shards, core-hours, disk, downloads. Starts nothing, asks no site.
+
+    SOURCE is a folder of videos, a list of URLs (.txt) or a data set's lists (as for prepare --lists); without any:
+    what is registered.
+    """
+    from emo_model.data.plan import plan as make
+
+    click.echo("\n".join(make(_root() if source else _root().require(), source).lines()))
 
 
 @click.command()
@@ -164,4 +177,4 @@ def remove(name: str, workers: int) -> None:
             click.echo("\n".join(f"  {line}" for line in lines))
 
 
-COMMANDS = (prepare, catalog, query, why, preview, remove)
+COMMANDS = (prepare, plan, catalog, query, why, preview, remove)

@@ -84,6 +84,15 @@ class Lists:
         return sum(video.seconds for video in self.videos)
 
 
+def is_lists(path: Path) -> bool:
+    """Whether a path is a data set's lists, rather than a folder of videos: also of ones with a list among them."""
+    from emo_model.data import hdtf, vfhq
+
+    if path.is_dir():
+        return any(next(path.glob(pattern), None) is not None for pattern in (vfhq.FILES, hdtf.FILES))
+    return path.suffix == ".json" and path.is_file()
+
+
 def read(path: Path) -> Lists:
     """The lists at a path: celebvhq_info.json (or its folder), VFHQ's folder meta_info, or HDTF's folder of lists.
 
@@ -91,10 +100,9 @@ def read(path: Path) -> Lists:
     """
     from emo_model.data import celebv_hq, hdtf, vfhq
 
-    file = path / celebv_hq.FILE if path.is_dir() else path
-    if file.suffix == ".json" and (file.is_file() or not path.is_dir()):
-        return celebv_hq.read(file)
-    if any(path.glob(vfhq.FILES)):
+    if path.suffix == ".json" or (path / celebv_hq.FILE).is_file():
+        return celebv_hq.read(path if path.suffix == ".json" else path / celebv_hq.FILE)
+    if next(path.glob(vfhq.FILES), None) is not None:
         return vfhq.read(path)
     return hdtf.read(path)  # its error says which files it wants
 

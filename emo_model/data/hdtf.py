@@ -19,6 +19,7 @@ from emo_model.data.store import text_sha256
 from emo_model.errors import UserError
 
 SUBSETS = ("RD", "WDA", "WRA")
+FILES = "*_annotion_time.txt"  # the spelling is theirs
 LISTS = ("video_url", "annotion_time", "resolution", "crop_wh")
 LICENCE = "videos: their sites'; lists: CC BY 4.0 (HDTF)"
 SALT = "hdtf-v1:"

@@ -318,6 +318,17 @@ def _scan_folder(
         }
 
 
+def scan_folder(folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[Path, int]]:
+    """(file, bytes) of everything in a folder that would be registered; `skipped` gets (name, why)."""
+    for path in _files(folder, without=(), skipped=skipped):
+        status = _status(path)
+        if isinstance(status, str):
+            skipped.append((ascii(path.name), status))
+        else:
+            whole = path.is_file()
+            yield path, status.st_size if whole else sum(file.stat().st_size for file in path.iterdir())
+
+
 def _files(top: Path, without: tuple[str, ...], skipped: list[tuple[str, str]]) -> Iterator[Path]:
     """What may be a video by its name, in sorted order; hidden names, notes and half-written ones are passed over.
 
