@@ -8,12 +8,14 @@
 
 RANGES = """
     CREATE VIEW ranges AS
-    WITH listed AS (SELECT source_id, source, identity_hint, split_hint, unnest(ranges) AS r FROM sources),
+    WITH listed AS (
+        SELECT source_id, source AS collection, identity_hint AS person, split_hint, unnest(ranges) AS r FROM sources),
         refused AS (SELECT id, any_value(reason) AS reason, any_value(detail) AS detail FROM rejected
             WHERE kind = 'source' GROUP BY id),
         cut AS (SELECT range_id, count(*) AS clips, sum(num_frames) / 30 / 3600 AS clip_hours FROM clip_rows GROUP BY 1)
-    SELECT r.id AS range_id, source, coalesce(nullif(regexp_extract(r.id, '^(RD|WDA|WRA)_', 1), ''), source) AS subset,
-        source_id, identity_hint AS person, split_hint AS split, r.start_s AS start_s, r.end_s AS end_s,
+    SELECT r.id AS range_id, collection AS source,
+        coalesce(nullif(regexp_extract(r.id, '^(RD|WDA|WRA)_', 1), ''), collection) AS subset,
+        source_id, person, split_hint AS split, r.start_s AS start_s, r.end_s AS end_s,
         (r.end_s - r.start_s) / 3600 AS hours, coalesce(v.status, 'not fetched') AS status, v.reason AS reason,
         CASE WHEN v.reason IN ('unavailable', 'download_failed')
             THEN regexp_extract(detail, '^([^:]+): ', 1) END AS why,

@@ -156,9 +156,9 @@ def _pause(n: int) -> float:
 # ---- why there is none ----
 
 _REFUSALS = (  # by the words of the sites' messages; the first that fits
-    ("blocked here", r"countr|region|your location|geo"),
+    ("blocked here", r"countr|region|your location|\bgeo"),
     ("private", r"private"),
-    ("login wanted", r"sign in|log ?in|logged|members|age"),
+    ("login wanted", r"sign in|log ?in|logged|members|\bage\b"),
     ("removed", r"remov|terminat|delet|no longer|not exist|not available|unavailable|closed"),
 )
 _STATUS = {401: "login wanted", 403: "login wanted", 404: "removed", 410: "removed", 451: "blocked here"}
@@ -167,10 +167,9 @@ _STATUS = {401: "login wanted", 403: "login wanted", 404: "removed", 410: "remov
 def refusal(error: Exception) -> tuple[str, str]:
     """(reason, what kind): `unavailable` where the site refused and will again, else `download_failed`."""
     from yt_dlp.networking.exceptions import HTTPError
-    from yt_dlp.utils import ExtractorError, GeoRestrictedError
+    from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError
 
-    raised = getattr(error, "exc_info", None)
-    cause = raised[1] if raised else error
+    cause = error.exc_info[1] if isinstance(error, DownloadError) and error.exc_info else error
     inner = getattr(cause, "cause", None) or cause
     if isinstance(inner, HTTPError):
         known = _STATUS.get(inner.status)

@@ -33,6 +33,8 @@ def pack(folder: Path, path: Path, fps: float) -> Path:
             pixels = first.streams.video[0].pix_fmt
     except (av.error.FFmpegError, IndexError) as error:
         raise MediaError("unreadable", f"{folder.name}/{pictures[0].name}: {error}") from error
+    if not width or pixels is None:
+        raise MediaError("unreadable", f"{folder.name}/{pictures[0].name} is no PNG")
     tick = 1 / Fraction(fps).limit_denominator(1001)
     with atomic(path) as temporary, av.open(str(temporary), "w", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("png", rate=1 / tick)
