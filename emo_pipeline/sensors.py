@@ -40,14 +40,9 @@ def url_lists(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResul
 
 
 def _videos(folder: Path) -> list[Path]:
-    from emo_model.data.sources import MEDIA, NOT_VIDEO
+    from emo_model.data.sources import MEDIA, scan_folder
 
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix.lower() not in NOT_VIDEO and path.relative_to(folder).parts[0] != MEDIA
-        and not path.name.startswith(".")
-    )  # fmt: skip
+    return [path for path, _ in scan_folder(folder, [], without=(MEDIA,))]
 
 
 def _register_if_changed(

@@ -151,7 +151,7 @@ def _rejected(reject: Reject, sha256: str | None = None, size: int | None = None
 
 STEP = Step(
     name="raw_videos",
-    version=1,
+    version=2,
     tables=("fetched",),
     after=(),
     description="Every source's bytes on this machine and their sha256; duplicates and failed downloads left out.",

@@ -64,6 +64,7 @@ class Plan:
     crop_size: int
     encoder: str
     free: int  # bytes on the data root's disk
+    rate_mb_s: float | None = None  # limit of downloads
     disk: dict[str, float] = field(default_factory=dict)  # bytes an hour of clips, by what they hold
 
     @property
@@ -112,8 +113,13 @@ class Plan:
     def _costs(self, hours: float, downloads: float) -> list[str]:
         parts = {name: hours * an_hour for name, an_hour in self.disk.items()} | {"downloads": downloads}
         core_hours = hours * CORE_HOURS
+        lines = [
+            f"  {core_hours:.3g} core-hours: {core_hours / self.cores:.3g} hours on this machine's {self.cores} cores"
+        ]
+        if downloads and self.rate_mb_s:
+            lines.append(f"  {downloads / self.rate_mb_s / 3.6e9:.3g} hours of downloads at {self.rate_mb_s:g} MB/s")
         return [
-            f"  {core_hours:.3g} core-hours: {core_hours / self.cores:.3g} hours on this machine's {self.cores} cores",
+            *lines,
             f"  disk, if all of it becomes clips (crops of {self.crop_size} pixels, features of {self.encoder}; "
             f"downloads at {STREAM_MB_S * 8:g} Mbit/s):",
             *(f"    {name:18}{_gb(value)}" for name, value in parts.items() if value),
@@ -166,6 +172,7 @@ def plan(root: DataRoot, named: Sequence[Path] = ()) -> Plan:
         crop_size=config.crop_size,
         encoder=encoder,
         free=shutil.disk_usage(existing).free,
+        rate_mb_s=downloads.Downloads.of(root).rate_mb_s,
         disk={name: value * FPS * 3600 for name, value in a_frame.items()},
     )
 
@@ -256,7 +263,8 @@ def estimated_hours(paths: Sequence[Path], sizes: Sequence[int]) -> tuple[float,
     the residuals, with the correction for a finite population. A file that cannot be opened counts as nothing.
     """
     order = random.Random(0).sample(range(len(paths)), len(paths))
-    seconds, nbytes = [], []
+    seconds: list[float] = []
+    nbytes: list[int] = []
     started = time.monotonic()
     for at in order[:SAMPLE]:
         if len(seconds) > 1 and time.monotonic() - started > SAMPLE_S:

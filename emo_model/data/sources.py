@@ -142,18 +142,25 @@ def register(root: DataRoot) -> RegistryReport:
     """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone.
 
     Licence, person and annotations follow the collection as it is now: a correction reaches the sources that are known.
+    A video that two collections name belongs to the one that was registered first.
     """
     known = registered(root)
     rows, place = list(known), {row["source_id"]: at for at, row in enumerate(known)}
     skipped: list[tuple[str, str]] = []
-    shards = Shards(known)
+    shards, elsewhere = Shards(known), Counter[tuple[str, str]]()
     for row in _scan(root, {row["uri"]: row["source_id"] for row in known}, skipped):
         at = place.setdefault(row["source_id"], len(rows))
-        if at < len(rows):
+        if at < len(rows) and rows[at]["source"] != row["source"]:
+            elsewhere[row["source"], rows[at]["source"]] += 1
+        elif at < len(rows):
             rows[at] = rows[at] | {name: row[name] for name in FOLLOWING}
         else:
             rows.append({**row, "number": len(rows), "shard": shards.take(row["bytes"] or 0)})
     write_rows(root.single(SOURCES), SOURCES, rows)
+    skipped += [
+        (ours, f"{n} of its videos are in {first} already, as which they stay")
+        for (ours, first), n in elsewhere.items()
+    ]
     return RegistryReport(
         total=len(rows),
         new=len(rows) - len(known),
@@ -318,9 +325,12 @@ def _scan_folder(
         }
 
 
-def scan_folder(folder: Path, skipped: list[tuple[str, str]]) -> Iterator[tuple[Path, int]]:
-    """(file, bytes) of everything in a folder that would be registered; `skipped` gets (name, why)."""
-    for path in _files(folder, without=(), skipped=skipped):
+def scan_folder(
+    folder: Path, skipped: list[tuple[str, str]], without: tuple[str, ...] = ()
+) -> Iterator[tuple[Path, int]]:
+    """(file, bytes) of everything in a folder, but for the sub-folders `without`, that would be registered; `skipped`
+    gets (name, why)."""
+    for path in _files(folder, without=without, skipped=skipped):
         status = _status(path)
         if isinstance(status, str):
             skipped.append((ascii(path.name), status))

@@ -121,6 +121,20 @@ def test_listed_videos_are_downloaded_once_however_many_clips_they_have(tmp_path
     assert [len(row["ranges"]) for row in registered(root)] == [2, 1]
 
 
+def test_a_video_of_two_collections_stays_as_the_first_has_it(tmp_path: Path, root: DataRoot) -> None:
+    """A line in a URL list once took ranges and licence from a video of a data set's lists."""
+    add_lists(root, celebv_hq(tmp_path / "celebvhq_info.json"))
+    before = registered(root)
+    vfhq(tmp_path / "meta_info", f"Clip+{FIRST}+P0+C0+F10-110")
+    (root.folder("0_raw") / "web.urls.txt").write_text(f"https://youtu.be/{SECOND}")
+    report = add_lists(root, tmp_path / "meta_info")
+    assert registered(root) == before
+    assert report.skipped == (
+        ("vfhq", "1 of its videos are in celebv-hq already, as which they stay"),
+        ("web", "1 of its videos are in celebv-hq already, as which they stay"),
+    )
+
+
 @pytest.mark.weights
 def test_only_annotated_seconds_become_clips_in_the_annotated_box(tmp_path: Path, root: DataRoot) -> None:
     raw = tmp_path / "raw"
