@@ -35,6 +35,7 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     states |= {name: _state(path) for name, path in others.items()}
     before, removed = root.read("fetched", shard).to_pylist(), Removed.of(root)
     known_videos = {row["source_id"]: row["video_id"] for row in before}
+    fetched = {row["source_id"]: row["input_sha256"] for row in before if row["status"] == "ok"}
     failed = {row["source_id"]: row["input_sha256"] for row in before if row["reason"] == "download_failed"}
     cookies = root.folder("0_raw") / COOKIES
     if cookies.is_file():  # with new ones, what was refused is asked for anew
@@ -59,6 +60,8 @@ def items(root: DataRoot, shard: str) -> list[Item]:
                 pictures = (str(original(root, source, collection)), source["fps"])
                 asked = (*pictures[1:], _state(Path(pictures[0])))
             again = failed.get(name, "")  # other inputs than the last time: a failed download is tried anew
+            if (url or pictures) and not size:  # so is what was there once, and is gone from 0_raw/media
+                again = again or fetched.get(name, "")
             inputs = text_sha256(asked, again, *((other, states[other]) for other in earlier))
             twins = [(other, str(places[other])) for other in earlier]
             payload = {"path": str(places[name]), "url": url, "pictures": pictures, "twins": twins}

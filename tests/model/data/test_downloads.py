@@ -64,6 +64,20 @@ def test_what_was_downloaded_is_never_asked_for_again(root: DataRoot, site: tupl
     assert asked == [] and root.read("fetched").to_pylist()[0]["status"] == "ok"
 
 
+def test_a_download_that_somebody_deleted_is_fetched_anew(root: DataRoot, site: tuple) -> None:
+    folder, address = site
+    film(folder / "talk.mp4", numbered(30))
+    lines(root, f"{address}/talk.mp4")
+    register(root)
+    run_step(fetch.STEP, root, "s0000")
+    (file,) = (root.folder("0_raw") / "media" / "s0000").glob("[!.]*")
+    file.unlink()
+    for _ in range(2):  # with the file back, its row is made once more
+        run_step(fetch.STEP, root, "s0000")
+    assert file.read_bytes() == (folder / "talk.mp4").read_bytes()
+    assert run_step(fetch.STEP, root, "s0000").done == 0
+
+
 def test_an_address_is_never_a_command(root: DataRoot, site: tuple, tmp_path: Path) -> None:
     folder, address = site
     name = "a;touch $(PWNED)`touch x`'\"&.mp4"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from emo_model.cli import main
 from emo_model.data import downloads, fetch, plan, probe
 from emo_model.data.config import PAPER_DATA
 from emo_model.data.plan import estimated_hours
@@ -123,6 +125,14 @@ def test_what_is_registered_is_planned_and_what_is_probed_is_known(root: DataRoo
     after = make(root)
     assert [(part.name, part.hours is None) for part in after.parts] == [("raw, probed", False), ("web", True)]
     assert after.hours == pytest.approx(before.hours, rel=0.01) and (before.videos, after.videos) == (3, 4)
+
+
+def test_the_command_says_it_all(root: DataRoot, raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMO_DATA", str(root.path))
+    said = CliRunner().invoke(main, ["plan", str(raw)])
+    assert said.exit_code == 0 and "3 videos in 1 shards" in said.output and "core-hours" in said.output
+    nothing = CliRunner().invoke(main, ["plan"])
+    assert nothing.exit_code == 2 and "run: emo prepare FOLDER" in nothing.output
 
 
 @pytest.mark.parametrize("name", ["nowhere", "notes.pdf"])
