@@ -1,11 +1,14 @@
 """Downloads: nothing twice, no faster than allowed, channels as their videos, and why a site refused."""
 
+import contextlib
 import http.server
 import json
 import time
 import urllib.parse
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from yt_dlp.networking.exceptions import TransportError
@@ -88,33 +91,56 @@ def test_an_address_is_never_a_command(root: DataRoot, site: tuple, tmp_path: Pa
     assert set(Path.cwd().iterdir()) == before and not (tmp_path / "x").exists()
 
 
-def test_a_rate_holds_for_all_downloads_together(root: DataRoot, site: tuple) -> None:
-    """Each alone takes half a second at this rate: three at once would take no longer."""
+def test_a_rate_is_kept(root: DataRoot, site: tuple) -> None:
     folder, address = site
-    film(folder / "0.mp4", numbered(30))
-    padding = (8 + 150_000).to_bytes(4, "big") + b"free" + bytes(150_000)
-    for number in range(3):
-        (folder / f"{number}.mp4").write_bytes((folder / "0.mp4").read_bytes() + padding)
-    media, limits = root.folder("0_raw") / "media" / "s0000", Downloads(rate_mb_s=0.3)
+    film(folder / "a.mp4", numbered(30))
+    padding = (8 + 600_000).to_bytes(4, "big") + b"free" + bytes(600_000)
+    (folder / "a.mp4").write_bytes((folder / "a.mp4").read_bytes() + padding)
+    media = root.folder("0_raw") / "media" / "s0000"
+    download(f"{address}/a.mp4", media, "without")  # what yt-dlp loads at first is no part of it
     started = time.monotonic()
-    with ThreadPoolExecutor(3) as pool:
-        jobs = [pool.submit(download, f"{address}/{n}.mp4", media, f"id{n}", limits) for n in range(3)]
-        found = [job.result() for job in jobs]
-    assert sum(path.stat().st_size for path in found) / 1e6 / (time.monotonic() - started) < 0.3 / 0.8
+    found = download(f"{address}/a.mp4", media, "with", Downloads(rate_mb_s=0.3))
+    assert found.stat().st_size / 1e6 / (time.monotonic() - started) < 0.3 / 0.8
 
 
-def test_a_pause_is_kept_between_requests_but_not_after_the_last(root: DataRoot, site: tuple, asked: list[str]) -> None:
+def test_with_limits_one_after_the_other_so_that_they_hold_for_all_together(
+    root: DataRoot, site: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, address = site
-    times = []
-    for number in range(3):
-        film(folder / f"{number}.mp4", numbered(5 + number))
-        started = time.monotonic()
-        download(f"{address}/{number}.mp4", root.folder("0_raw") / "media" / "s", str(number), Downloads(pause_s=1))
-        times.append(time.monotonic() - started)
-    assert min(times[1:]) > 0.5 and "/2.mp4" in asked
-    started = time.monotonic()
-    assert isinstance(download("x", root.folder("0_raw") / "media" / "s", "2", Downloads(pause_s=60)), Path)
-    assert time.monotonic() - started < 5
+    film(folder / "a.mp4", numbered(30))
+    loader, running, at_once = downloads._loader, [], []
+
+    @contextlib.contextmanager
+    def watched(*given: object) -> Iterator[object]:
+        running.append(1)
+        with loader(*given) as made:
+            time.sleep(0.1)
+            at_once.append(len(running))
+            yield made
+        running.pop()
+
+    monkeypatch.setattr(downloads, "_loader", watched)
+    media = root.folder("0_raw") / "media" / "s0000"
+    for limits, most in ((Downloads(rate_mb_s=100), 1), (Downloads(), 3)):
+        at_once.clear()
+        with ThreadPoolExecutor(3) as pool:
+            names = [f"{limits.rate_mb_s}{n}".replace(".", "") for n in range(3)]
+            list(pool.map(lambda name, limits=limits: download(f"{address}/a.mp4", media, name, limits), names))
+        assert len(at_once) == 3 and (max(at_once) == 1) is (most == 1)
+
+
+def test_a_pause_is_kept_between_requests_but_not_before_the_first(
+    root: DataRoot, site: tuple, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, address = site
+    film(folder / "a.mp4", numbered(5))
+    waited: list[float] = []
+    monkeypatch.setattr(downloads, "time", SimpleNamespace(time=lambda: 1000.0, sleep=waited.append))
+    media, limits = root.folder("0_raw") / "media" / "s0000", Downloads(pause_s=0.2)
+    for name in ("a", "b", "c", "c"):  # what is there asks nobody
+        assert isinstance(download(f"{address}/a.mp4", media, name, limits), Path)
+    assert waited[0] == 0 and len(waited) == 3
+    assert all(0.1 <= pause <= 0.3 for pause in waited[1:]) and waited[1] != waited[2]
 
 
 @pytest.mark.parametrize(
