@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model import weights
+from emo_model.data.annotations import Range
 from emo_model.data.config import DataConfig
-from emo_model.data.hdtf import Range
 from emo_model.data.jump_cuts import jumps
 from emo_model.data.media import Picture, decode, unrounded
 from emo_model.data.shards import Item, Result, Step

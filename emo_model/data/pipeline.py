@@ -79,8 +79,10 @@ def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None]
     whenever a video is done. UserError naming the command where weights are missing, before anything long starts.
     """
     require_weights()
-    shards = list(sources.register(root.create()).shards)
-    steps = []
+    registry = sources.register(root.create())
+    for name, reason in registry.skipped:
+        progress(f"not taken: {name}: {reason}")
+    shards, steps = list(registry.shards), []
     for shard in shards:
         for step in SHARD_STEPS:
             report = run_step(step, root, shard, workers=workers, progress=progress)

@@ -56,11 +56,11 @@ def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
     return pa.list_(of)
 
 
-_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high
+_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high; box: left, top, right, bottom as shares
     pa.struct(
         [
             ("id", STRING), ("start_s", FLOAT), ("end_s", FLOAT),
-            ("square", pa.list_(INT)), ("height", INT),
+            ("square", pa.list_(INT)), ("height", INT), ("box", pa.list_(FLOAT)),
         ]
     )
 )  # fmt: skip
@@ -127,8 +127,9 @@ SOURCES = Table(
         Column("uri", STRING, "path relative to its collection, or URL"),
         Column("licence", STRING, "licence as given with the collection"),
         Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
-        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL"),
-        Column("ranges", _RANGES, "annotated stretches that are used (HDTF)", null="the whole video"),
+        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL, or a folder of pictures"),
+        Column("ranges", _RANGES, "annotated stretches that are used", null="the whole video"),
+        Column("fps", FLOAT, "rate of a folder of pictures", "frames a second", "a video: it says so itself"),
         Column("split_hint", STRING, "train or test, where the collection fixes it", null="dealt by identity_splits"),
     ),
     ("number",),
@@ -201,7 +202,7 @@ PROPOSALS = _shard_table(
         Column("crop_y", INT, "top edge of the square crop", "source pixels"),
         Column("crop_size", INT, "side of the square crop", "source pixels"),
         Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
-        Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+        Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     ),
     ("clip_id",),
 )
@@ -332,7 +333,7 @@ _CLIP_COLUMNS = (
     CLIP_ID,
     VIDEO_ID,
     SHARD,
-    Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+    Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     Column("start_s", FLOAT, "timestamp of frame 0 in the source, 0 at the video's first frame", "seconds"),
     Column("end_s", FLOAT, "start_s + num_frames / 30", "seconds"),
     Column("num_frames", INT, "frames at 30 fps"),
