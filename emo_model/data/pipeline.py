@@ -24,6 +24,7 @@ from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
 from emo_model.data.sheets import write_sheets
+from emo_model.data.sound import SOUND_SCORES
 from emo_model.data.splits import build_speed_buckets, build_splits
 from emo_model.data.store import DataRoot
 from emo_model.data.sync import SYNC_SCORES
@@ -38,6 +39,7 @@ SHARD_STEPS: tuple[Step, ...] = (
     CLIP_AUDIO,
     AUDIO_FEATURES,
     SYNC_SCORES,
+    SOUND_SCORES,
     QUALITY_SCORES,
     CLIP_ROWS_STEP,
 )
