@@ -62,7 +62,10 @@ def main() -> None:
 
 
 def count(scored: pa.Table, name: str, finds: str) -> None:
-    """Print what share of each kind is marked; precision and recall over the clips whose truth this score is about."""
+    """Print what share of each kind is marked, and precision and recall over the clips this score is asked about.
+
+    Both sides weigh alike in the precision: how many were made of each says nothing.
+    """
     with duckdb.connect() as connection:
         connection.register("clips", scored)
         marked = f"coalesce({finds}, false)"
@@ -74,11 +77,11 @@ def count(scored: pa.Table, name: str, finds: str) -> None:
         ).fetchall()
         for kind, truth, n, share in kinds:
             print(f"  {'there' if truth else 'not there':10}{kind:32}{n:5} clips, marked {share:6.1%}")
-        right, found, there = connection.sql(
-            f"SELECT count(*) FILTER ({marked} AND truth.{name}), count(*) FILTER ({marked}), "
-            f"count(*) FILTER (truth.{name}) FROM clips WHERE {told}"
+        found, false = connection.sql(
+            f"SELECT avg(CAST({marked} AS INT)) FILTER (truth.{name}), "
+            f"avg(CAST({marked} AS INT)) FILTER (NOT truth.{name}) FROM clips WHERE {told}"
         ).fetchall()[0]
-        print(f"  precision {right / max(found, 1):.2f}, recall {right / max(there, 1):.2f}")
+        print(f"  precision {found / (found + false):.2f}, recall {found:.2f}")
 
 
 # ---- the clips ----

@@ -34,14 +34,17 @@ SCORES: tuple[Score, ...] = (
     Score("clipped_fraction", "sound recorded too loud", "share of samples at full scale"),
     Score(
         "speech_fraction", "hardly anybody speaks", "Silero VAD 6, share of 32 ms chunks from probability 0.5 on",
-        finds="speech_fraction < 0.4", model="silero_vad",
+        finds="speech_fraction < 0.4", model="silero_vad", precision=1.0, recall=1.0,
+        labelled="375 clips of 13 recordings of speech (also in music, noise, hum), 51 with a fourth of it or none",
     ),
     Score(
         "other_voice_fraction", "more than one voice", "GE2E embeddings of 1.2 s of speech, grouped by mean distance",
-        finds="other_voice_fraction > 0.2", model="resemblyzer",
+        finds="other_voice_fraction > 0.2", model="resemblyzer", precision=0.90, recall=0.95,
+        labelled="18 clips of 12 people alone, 168 of two in turns of 2 or 3 s or over each other; both sides weigh alike",
     ),
     Score(
         "music_fraction", "music, under speech too", "Continuous Frequency Activation: tones that are held",
-        finds="music_fraction > 0.3",
+        finds="music_fraction > 0.3", precision=0.94, recall=0.89,
+        labelled="318 clips of 3 pieces alone and 0 to 15 dB under speech, 108 of speech, noise and hum; weighed alike",
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
 """Vocal separation: an optional function of the user's that takes the voice out of a clip's sound before the encoder.
 
-    emo_model.data.config: vocals = "package.module:function"        samples (N,) float32 in [-1, 1], rate -> the same
+    0_raw/data_config.json: "vocals": "package.module:function"      samples (N,) float32 in [-1, 1], rate -> the same
 
 It runs in this process, for the audio features only: the stored sound and its scores stay as they are.
 """

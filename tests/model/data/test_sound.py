@@ -9,7 +9,7 @@ from emo_model.data.music import activation_sums, music_fraction
 from emo_model.data.records import TABLES
 from emo_model.data.shards import run_step
 from emo_model.data.sound import SOUND_SCORES, sound_scores
-from emo_model.data.voice_activity import load_vad, speaks, speech_probability
+from emo_model.data.voice_activity import speaks, speech_probability
 from emo_model.data.voices import mel_power, other_voice_fraction, voice_embeddings
 from emo_model.generate.sound import read_sound
 
@@ -91,23 +91,27 @@ def test_every_score_of_the_sound_is_a_column_of_clips():
 def test_probabilities_are_those_of_sileros_own_code():
     """tinygrad_model.py of silero-vad 6.2.3, written down in torch: a chunk after the other, the state handed on."""
     import torch
+    from safetensors.torch import load_file
     from torch.nn import functional as F
 
-    network = load_vad(weights.path("silero_vad"))
+    w = load_file(weights.path("silero_vad"))
     cell = torch.nn.LSTMCell(128, 128)
-    cell.load_state_dict({name.removesuffix("_l0"): v for name, v in network.lstm_cell.state_dict().items()})
+    cell.load_state_dict({name[10:]: value for name, value in w.items() if name.startswith("lstm_cell.")})
     sound = read_wav(samples.default_folder() / "voices/silero_test.wav")[: 12 * RATE + 100]
     padded = torch.from_numpy(np.pad(sound, (64, -len(sound) % 512)))
     wanted, state = [], None
     with torch.inference_mode():
         for start in range(64, len(padded), 512):
             x = F.pad(padded[None, start - 64 : start + 512], (0, 64), "reflect")[:, None]
-            x = network.stft_conv(x)
+            x = F.conv1d(x, w["stft_conv.weight"], stride=128)
             x = (x[:, :129] ** 2 + x[:, 129:] ** 2).sqrt()
-            for conv in (network.conv1, network.conv2, network.conv3, network.conv4):
-                x = conv(x).relu()
+            x = F.conv1d(x, w["conv1.weight"], w["conv1.bias"], 1, 1).relu()
+            x = F.conv1d(x, w["conv2.weight"], w["conv2.bias"], 2, 1).relu()
+            x = F.conv1d(x, w["conv3.weight"], w["conv3.bias"], 2, 1).relu()
+            x = F.conv1d(x, w["conv4.weight"], w["conv4.bias"], 1, 1).relu()
             state = cell(x.squeeze(-1), state)
-            wanted.append(float(network.final_conv(state[0].unsqueeze(-1).relu()).sigmoid().mean()))
+            x = F.conv1d(state[0].unsqueeze(-1).relu(), w["final_conv.weight"], w["final_conv.bias"])
+            wanted.append(float(x.sigmoid().mean()))
     assert speech_probability(sound) == pytest.approx(wanted, abs=1e-5) and 0.1 < np.mean(wanted) < 0.9
     assert len(speaks(sound[:1000])) == 1000 and len(speech_probability(sound[:0])) == 0
 

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from emo_model.data.manifests import TRAIN_STAGE2, build_manifest, judge, manifest_path
+from emo_model.data.manifests import build_manifest, judge, manifest_path
+from emo_model.data.policy import Policy, Rule, policy
 from emo_model.data.records import TABLES
 from emo_model.data.splits import build_splits
 from emo_model.data.store import write_rows
@@ -36,37 +37,37 @@ def root(tmp_path):
     return root
 
 
-def _judged(root, policy=TRAIN_STAGE2) -> dict[str, dict]:
+def stage2(root) -> Policy:
+    return policy(root, "train_stage2")
+
+
+def _judged(root, asked: Policy) -> dict[str, dict]:
     """Whatever side the people are on."""
-    rows = [
-        row
-        for split in ("train", "test")
-        for row in judge(root, policy.model_copy(update={"split": split})).to_pylist()
-    ]
-    return {row["clip_id"]: row for row in rows if row["reason"] not in ("held_out", "train_only")}
+    sides = [judge(root, asked.model_copy(update={"split": split})).to_pylist() for split in ("train", "test")]
+    return {row["clip_id"]: row for rows in sides for row in rows if row["reason"] not in ("held_out", "train_only")}
 
 
 def test_where_the_confident_clips_of_a_video_agree_all_its_clips_are_shifted(root):
-    shifts = {clip: row["sound_shift_frames"] for clip, row in _judged(root).items()}
+    shifts = {clip: row["sound_shift_frames"] for clip, row in _judged(root, stage2(root)).items()}
     assert {shifts[clip] for clip in ("a0", "a1", "a2")} == {-6}  # the sound leads by 5/25 s: 6 frames at 30 fps
     assert {shift for clip, shift in shifts.items() if clip[0] != "a"} == {0}
 
 
 def test_a_policy_leaves_out_only_what_a_constant_shift_does_not_put_right(root):
-    policy = TRAIN_STAGE2.model_copy(update={"max_av_offset": 2.0, "min_sync_confidence": 1.5})
-    reasons = {clip: row["reason"] for clip, row in _judged(root, policy).items()}
+    unsure = Rule(reason="out_of_sync", score="sync_confidence", below=1.5)
+    reasons = {clip: row["reason"] for clip, row in _judged(root, stage2(root).with_rules((unsure,))).items()}
     assert {clip for clip, reason in reasons.items() if reason is None} == {"a0", "a1", "d1"}
     assert set(reasons.values()) == {None, "out_of_sync"}
 
 
 def test_a_shift_is_part_of_the_manifests_version_and_needs_no_shard_step(root):
-    before = build_manifest(root, TRAIN_STAGE2)
+    before = build_manifest(root, stage2(root))
     parts = {path: path.read_bytes() for path in root.path.rglob("shard=s0000/part.parquet")}
     rows = root.read("clip_rows").to_pylist()
     for row in rows:
         row |= {"av_offset_frames": 2.0, "av_offset_spread_frames": 0.0, "sync_confidence": 9.0}
     write_rows(root.part("clip_rows", "s0000"), TABLES["clip_rows"], rows)
-    after = build_manifest(root, TRAIN_STAGE2)
+    after = build_manifest(root, stage2(root))
     assert before.data_version != after.data_version
     table = pq.read_table(manifest_path(root, "train_stage2"))
     assert set(table["sound_shift_frames"].to_pylist()) == {-2} and table.schema.equals(TABLES["manifest"].schema)
@@ -76,8 +77,8 @@ def test_a_shift_is_part_of_the_manifests_version_and_needs_no_shard_step(root):
 
 
 def test_a_clip_with_too_few_frames_that_have_their_own_sound_is_too_short(root):
-    policy = TRAIN_STAGE2.model_copy(update={"min_frames": 118})
-    judged = _judged(root, policy)
+    longer = Rule(reason="fewer_frames_than_window", score="num_frames - abs(sound_shift_frames)", below=118)
+    judged = _judged(root, stage2(root).model_copy(update={"leave_out": (longer,)}))
     assert judged["a0"]["reason"] == "fewer_frames_than_window" and judged["a0"]["score"] == 114
     assert judged["b0"]["reason"] is None
 
