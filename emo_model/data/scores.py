@@ -40,7 +40,7 @@ SCORES: tuple[Score, ...] = (
     Score(
         "other_voice_fraction", "more than one voice", "GE2E embeddings of 1.2 s of speech, grouped by mean distance",
         finds="other_voice_fraction > 0.2", model="resemblyzer", precision=0.90, recall=0.95,
-        labelled="18 clips of 12 people alone, 168 of two in turns of 2 or 3 s or over each other; both sides weigh alike",
+        labelled="18 clips of 12 people alone, 168 of two, in turns or over each other; both sides weigh alike",
     ),
     Score(
         "music_fraction", "music, under speech too", "Continuous Frequency Activation: tones that are held",

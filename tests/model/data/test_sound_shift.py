@@ -20,7 +20,7 @@ CLIPS = {f"{video}{number}": (video, video, 120, 0.5, True) for video in "abcd" 
 SYNC: dict[str, list[Measured]] = {
     "a": [(5, 0, 7.0), (5, 0, 6.0), (-9, 12, 0.8)],  # constant; the third clip does not know
     "b": [(5, 0, 7.0), (-4, 0, 7.0), (5, 0, 7.0)],  # two takes of their own
-    "c": [(-3, 0, 7.0), (-3, 6, 7.0), (-3, 0, 7.0)],  # drifts within a clip
+    "c": [(-4, 0, 7.0), (-4, 6, 7.0), (-4, 0, 7.0)],  # drifts within a clip
     "d": [(5, 0, 1.0), (None, None, None), (5, 0, 2.0)],  # nobody knows
 }
 
