@@ -292,6 +292,7 @@ AUDIO = _shard_table(
         Column("width", INT, "width of a layer"),
         Column("encoder", STRING, "name of the audio encoder"),
         Column("encoder_sha256", STRING, "sha256 of the encoder's weights"),
+        Column("vocals", STRING, "function that took the voice out of the sound first", null="the sound as it is"),
         Column("sha256", STRING, "sha256 of the array file's bytes"),
     ),
     ("clip_id",),
@@ -306,7 +307,25 @@ SYNC = _shard_table(
         SHARD,
         Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
         Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+        Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
         Column("method", STRING, "the scorer", null=_NO_MODEL),
+        NO_MODEL,
+    ),
+    ("clip_id",),
+)
+
+_NO_SPEECH = "no model for it, or too little speech"
+SOUND = _shard_table(
+    "sound",
+    "4_audio",
+    "one clip's sound scores",
+    (
+        CLIP_ID,
+        SHARD,
+        Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NO_MODEL),
+        Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NO_SPEECH),
+        Column("music_fraction", FLOAT, "share of the clip in which music plays"),
+        Column("clipped_fraction", FLOAT, "share of samples at full scale"),
         NO_MODEL,
     ),
     ("clip_id",),
@@ -329,6 +348,7 @@ QUALITY = _shard_table(
 )
 
 _SPEED = "degrees a frame at 30 fps"
+_NOT_HEARD = "no sound, too little speech, or no model for it"
 _CLIP_COLUMNS = (
     CLIP_ID,
     VIDEO_ID,
@@ -344,6 +364,12 @@ _CLIP_COLUMNS = (
     Column("has_audio", BOOL, "the clip has sound that is not digital silence"),
     Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
     Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+    Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
+    Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "no sound, or digital silence"),
+    Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NOT_HEARD),
+    Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NOT_HEARD),
+    Column("music_fraction", FLOAT, "share of the clip in which music plays", null="no sound"),
+    Column("clipped_fraction", FLOAT, "share of samples at full scale", null="no sound"),
     Column("blur", FLOAT, "variance of the Laplacian inside the face box"),
     Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
     Column("camera_motion", FLOAT, "mean background flow", "crop pixels a frame", "too little background"),
@@ -424,6 +450,7 @@ MANIFEST = Table(
             "audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"
         ),
         Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
+        Column("sound_shift_frames", INT, "frame j is trained with the sound of frame j + this (sound_shift.py)"),
         Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
         Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
         Column("labels_sha256", STRING, "hash of the frames' face boxes and speeds"),
@@ -476,8 +503,8 @@ EVALUATIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
-        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
+        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, SOUND,
+        QUALITY, CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
     )
 }  # fmt: skip
 
