@@ -46,6 +46,6 @@ SCORES: tuple[Score, ...] = (
     Score(
         "music_fraction", "music, under speech too", "Continuous Frequency Activation: tones that are held",
         finds="music_fraction > 0.3", precision=0.94, recall=0.89,
-        labelled="318 clips of 3 pieces alone, 0 to 15 dB under speech; 108 of speech, noise, hum; weighed alike; fitted",
+        labelled="318 clips of 3 pieces alone, 0 to 15 dB under speech; 108 of speech, noise, hum; weighed; fitted",
     ),
 )  # fmt: skip
