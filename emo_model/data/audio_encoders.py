@@ -137,7 +137,7 @@ def _wav2vec2() -> Encoder:
         samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
         hook = model.feature_extractor.register_forward_hook(lambda _, __, out: at_frames(out, num_frames))
         try:
-            with _one_thread():
+            with one_thread():
                 states = model(torch.from_numpy(samples)[None], output_hidden_states=True).hidden_states[1:]
         finally:
             hook.remove()
@@ -212,7 +212,7 @@ def _whisper() -> Encoder:
 
     @torch.inference_mode()
     def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
-        with _one_thread():
+        with one_thread():
             mel = log_mel(samples, sampling_rate=RATE, return_tensors="pt").input_features  # padded to 30 s
             states = encoder(mel, output_hidden_states=True).hidden_states[1:]
         hidden = torch.cat(states).transpose(0, 1).numpy()  # (1500, 4, 384), 50 Hz
@@ -224,7 +224,7 @@ def _whisper() -> Encoder:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch with one thread, so that sums are taken in one order and the numbers repeat; restored afterwards."""
     import torch
 

@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from emo_model import weights
 from emo_model.data.config import DataConfig
 from emo_model.data.hdtf import Range
-from emo_model.data.jump_cuts import jumps
-from emo_model.data.media import Picture, decode, unrounded
+from emo_model.data.jump_cuts import jumps, steps
+from emo_model.data.media import Picture, decode, loudness, unrounded
+from emo_model.data.pauses import effort
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.rows_of import vectors
-from emo_model.data.shots import Shot, ShotDetector, annotated, shots_between
+from emo_model.data.shots import Shot, ShotDetector, annotated, shot_detector, shots_between
 from emo_model.data.sources import ranges_of, video_path
 from emo_model.data.store import DataRoot, text_sha256
 from emo_model.data.tracks import FPS, Faces, clip_id, clips_of_shot
@@ -104,17 +105,17 @@ def mouth_open(landmarks: NDArray[np.float64]) -> float:
     return float(gap / np.linalg.norm(landmarks[_EYES[0]] - landmarks[_EYES[1]]))
 
 
-def look(path: Path, ranges: Sequence[Range] = ()) -> tuple[Seen, list[int], tuple[int, int]]:
-    """One pass over a video: what was seen in each frame (N,), the cuts, and the picture's (width, height).
+def look(path: Path, detector: ShotDetector, ranges: Sequence[Range] = ()) -> tuple[Seen, tuple[int, int]]:
+    """One pass over a video: what was seen in each frame (N,), and the picture's (width, height).
 
     With annotated ranges nothing is looked for outside of them. Two hours at 25 fps are 40 MB here.
     """
-    detector, blocks, size, number = ShotDetector(), [np.empty(0, SEEN)], (0, 0), 0
+    blocks, size, number = [np.empty(0, SEEN)], (0, 0), -1
     with Landmarker() as landmarker:
         for number, frame in enumerate(decode(path)):
             picture = frame.rgb()
             size = (picture.shape[1], picture.shape[0])
-            detector.see(picture)
+            detector.see(frame.t_s, picture)
             wanted = not ranges or any(r.start_s <= frame.t_s < r.end_s for r in ranges)
             if number % _BLOCK == 0:
                 blocks.append(np.full(_BLOCK, _NOBODY))
@@ -125,17 +126,29 @@ def look(path: Path, ranges: Sequence[Range] = ()) -> tuple[Seen, list[int], tup
             row["t_s"] = frame.t_s
     seen = np.concatenate(blocks)[: number + 1]
     seen["t_s"] = unrounded(seen["t_s"])
-    return seen, detector.cuts, size
+    return seen, size
 
 
-def faces_of(seen: Seen, size: tuple[int, int]) -> Faces:
-    """What `look` saw, as tracks are made from it."""
+def faces_of(seen: Seen, size: tuple[int, int], loud: NDArray[np.float64] | None = None) -> Faces:
+    """What `look` saw, as tracks are made from it; loud (N,) dB around each frame, NaN or None without sound."""
     times = seen["t_s"]
     interval = float(np.median(np.diff(times))) if len(times) > 1 else 1 / FPS
     boxes, others = seen["box"].astype(float), seen["second_box"].astype(float)
     ratio = (others[:, 3] - others[:, 1]) / (boxes[:, 3] - boxes[:, 1])
-    jumped = jumps(boxes, seen["matrix"].reshape(-1, 4, 4)[:, :3, :3].astype(float))
-    return Faces(times, float(times[-1]) + interval, boxes, np.nan_to_num(ratio), size, jumped)
+    matrices = seen["matrix"].reshape(-1, 4, 4)[:, :3, :3].astype(float)
+    cost = effort(times, np.full(len(times), np.nan) if loud is None else loud, _movement(seen, boxes, matrices))
+    end_s = float(times[-1]) + interval
+    return Faces(times, end_s, boxes, np.nan_to_num(ratio), size, jumps(boxes, matrices), cost)
+
+
+def _movement(seen: Seen, boxes: NDArray[np.float64], matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) how much head and mouth move into each frame: the head's step and the mouth's, NaN without a face."""
+    found = np.flatnonzero(seen["faces"])
+    moved = np.full(len(seen), np.nan)
+    if len(found):
+        mouth = np.abs(np.diff(seen["mouth_open"][found].astype(float)))
+        moved[found] = np.concatenate([[0.0], steps(boxes[found], matrices[found]) + mouth])
+    return moved
 
 
 def landmark_rows(video: str, seen: Seen, shots: Sequence[Shot]) -> pa.Table:
@@ -174,9 +187,13 @@ def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Shots, landmarks and proposals of one video, and why the rest of it offers none."""
     config, video = DataConfig.of(root), item.key
     ranges = item.payload or []
-    seen, cuts, size = look(video_path(root, shard, video), ranges)
-    faces = faces_of(seen, size)
-    shots = shots_between(cuts, faces.times, faces.end_s)
+    detector = shot_detector(config.shot_detector)
+    path = video_path(root, shard, video)
+    seen, size = look(path, detector, ranges)
+    lasts_s = float(seen["t_s"][-1])
+    loud = loudness(path, seen["t_s"]) if lasts_s > config.max_clip_s else None  # else there is nothing to part
+    faces = faces_of(seen, size, loud)
+    shots = shots_between(detector.end(), faces.times, faces.end_s)
     proposals, rejects = [], []
     for shot in annotated(shots, ranges, faces.times) if ranges else shots:
         clips, left_out = clips_of_shot(video, shot, faces.of(shot), config)
@@ -199,7 +216,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=6,
+    version=7,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",

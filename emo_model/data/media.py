@@ -356,6 +356,32 @@ def sounds(path: Path, spans: Iterable[tuple[float, float]]) -> Iterator[Sound]:
             yield resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
 
 
+def loudness(path: Path, at_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) dB re full scale of the sound within 0.1 s of the times `at_s` (N,) on the video's clock; NaN where there is
+    none. The file's sound is read once, and not kept."""
+    first = next(decode(path), None)
+    zero, width = first.start_s if first else 0.0, 0.02
+    energy = np.zeros((2, math.ceil((at_s[-1] + 1) / width)))  # sum of squares and number of samples, by stretch
+    with open_media(path) as container:
+        stream = audio_stream(container)
+        if stream is None:
+            return np.full(len(at_s), np.nan)
+        rate = stream.rate or _rate_of_first(path)
+        for position, samples in _sound(container, stream, rate):
+            stretch = ((position / rate - zero) + np.arange(len(samples)) / rate) // width
+            inside = (stretch >= 0) & (stretch < energy.shape[1])
+            where = stretch[inside].astype(int)
+            if where.size:
+                squares = np.bincount(where - where[0], samples[inside].astype(float) ** 2)
+                energy[0, where[0] : where[0] + len(squares)] += squares
+                energy[1, where[0] : where[0] + len(squares)] += np.bincount(where - where[0])
+    total = np.concatenate([np.zeros((2, 1)), np.cumsum(energy, axis=1)], axis=1)
+    near = np.clip(np.round((at_s[:, None] + [-0.1, 0.1]) / width).astype(int), 0, energy.shape[1])
+    squares, count = total[:, near[:, 1]] - total[:, near[:, 0]]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 10 * np.log10(np.maximum(squares / count, 1e-12))
+
+
 def _ends(chunk: tuple[float, Sound]) -> float:
     return chunk[0] + len(chunk[1])
 

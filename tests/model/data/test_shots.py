@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from emo_model.data.shots import ShotDetector, shots_between
+from emo_model.data.shots import Boundaries, shot_detector, shots_between
 
 
 def _scene(seed: int, count: int, shift: float = 0.0) -> list[np.ndarray]:
@@ -15,10 +15,14 @@ def _scene(seed: int, count: int, shift: float = 0.0) -> list[np.ndarray]:
 
 
 def _cuts(pictures: list[np.ndarray]) -> list[int]:
-    detector = ShotDetector()
-    for picture in pictures:
-        detector.see(picture)
-    return detector.cuts
+    return _found(pictures).cuts
+
+
+def _found(pictures: list[np.ndarray], fps: float = 25) -> Boundaries:
+    detector = shot_detector("adaptive")
+    for number, picture in enumerate(pictures):
+        detector.see(number / fps, picture)
+    return detector.end()
 
 
 def test_a_cut_is_the_first_frame_of_the_new_scene():
@@ -39,11 +43,11 @@ def test_movement_in_footage_whose_frames_repeat_is_no_cut():
 
 def test_shots_cover_every_frame_once_and_the_whole_time():
     times = np.array([0.0, 0.04, 0.09, 0.2, 0.25])
-    shots = shots_between([2, 4], times, end_s=0.3)
+    shots = shots_between(Boundaries([2, 4], []), times, end_s=0.3)
     assert [(shot.begin, shot.end) for shot in shots] == [(0, 2), (2, 4), (4, 5)]
     assert [(shot.start_s, shot.end_s) for shot in shots] == [(0.0, 0.09), (0.09, 0.25), (0.25, 0.3)]
     assert [shot.number for shot in shots] == [0, 1, 2]
 
 
 def test_a_video_without_a_cut_is_one_shot():
-    assert [(shot.begin, shot.end) for shot in shots_between([], np.arange(10) / 25, 0.4)] == [(0, 10)]
+    assert [(shot.begin, shot.end) for shot in shots_between(Boundaries([], []), np.arange(10) / 25, 0.4)] == [(0, 10)]

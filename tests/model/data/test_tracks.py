@@ -15,7 +15,7 @@ VIDEO = "0123456789abcdef" * 4
 
 def _faces(count: int, fps: float = 25.0, box=(200, 150, 300, 270), size=(640, 480)) -> Faces:
     boxes = np.tile(np.array(box, float), (count, 1))
-    return Faces(np.arange(count) / fps, count / fps, boxes, np.zeros(count), size, np.zeros(count, bool))
+    return Faces(np.arange(count) / fps, count / fps, boxes, np.zeros(count), size, np.zeros(count, bool), np.zeros(count))
 
 
 def _clips(faces: Faces, config: DataConfig = CONFIG):
