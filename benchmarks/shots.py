@@ -81,7 +81,9 @@ def joined(kind: str, fps: float, before: np.ndarray, after: np.ndarray, seconds
         middle = a[-mixed:] * (1 - share) + b[:mixed] * share
     else:
         share = share * (mixed + 1) / mixed  # all the way
-        middle = np.concatenate([a[-mixed:] * (1 - share) + via * share, b[:mixed] * (1 - share[::-1]) + via * share[::-1]])
+        middle = np.concatenate(
+            [a[-mixed:] * (1 - share) + via * share, b[:mixed] * (1 - share[::-1]) + via * share[::-1]]
+        )
     whole = np.concatenate([before[:-mixed], np.round(middle).astype(np.uint8), after[mixed:]])
     return Film(kind, fps, whole, len(before) - mixed, len(before) - mixed + len(middle))
 
@@ -170,7 +172,9 @@ def main() -> None:
     paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".mp4", ".mov"))
     takes = [take(path) for path in paths]
     for one in takes:
-        print(f"{one.name:40}{len(one.pictures):5} frames", *boundaries(Film("", one.fps, one.pictures), given.detector))
+        print(
+            f"{one.name:40}{len(one.pictures):5} frames", *boundaries(Film("", one.fps, one.pictures), given.detector)
+        )
     takes = steady(takes, given.detector)
     counts: dict[str, list[tuple[bool, float, int]]] = {}
     frames_seen = 0

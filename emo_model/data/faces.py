@@ -25,8 +25,8 @@ from emo_model.data.hdtf import Range
 from emo_model.data.jump_cuts import jumps, steps
 from emo_model.data.media import Picture, decode, loudness, unrounded
 from emo_model.data.pauses import effort
-from emo_model.data.shards import Item, Result, Step
 from emo_model.data.rows_of import vectors
+from emo_model.data.shards import Item, Result, Step
 from emo_model.data.shots import Shot, ShotDetector, annotated, shot_detector, shots_between
 from emo_model.data.sources import ranges_of, video_path
 from emo_model.data.store import DataRoot, text_sha256

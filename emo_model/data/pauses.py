@@ -1,7 +1,7 @@
 """Where a long take is parted into clips: where the voice pauses, and head and mouth are still.
 
-    effort of a frame = loudness around it + half of the movement around it, each from 0 (the video's quietest tenth of
-    frames) to 1 (its loudest); parts of 3 to 12 s with the least effort at their edges, found by dynamic programming
+effort of a frame = loudness around it + half of the movement around it, each from 0 (the video's quietest
+twentieth of frames) to 1 (its loudest tenth); parts of 3 to 12 s with the least effort at their edges, found by dynamic programming
 """
 
 import numpy as np
@@ -32,9 +32,9 @@ def effort(times: Array, loudness: Array, movement: Array) -> Array:
 
 
 def _scaled(values: Array, least: float) -> Array:
-    """From 0 at the tenth percentile to 1 at the ninetieth; 0 where unknown, or where all are about the same."""
+    """From 0 at the fifth percentile to 1 at the ninetieth; 0 where unknown, or where all are about the same."""
     known = values[np.isfinite(values)]
-    low, high = np.percentile(known, [10, 90]) if known.size else (0.0, 0.0)
+    low, high = np.percentile(known, [5, 90]) if known.size else (0.0, 0.0)
     if high - low <= least:
         return np.zeros(len(values))
     return np.clip((np.nan_to_num(values, nan=low, neginf=low) - low) / (high - low), 0, 1)

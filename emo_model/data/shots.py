@@ -64,9 +64,9 @@ class Boundaries:
 class ShotDetector(Protocol):
     """Sees a video's frames in order, (H, W, 3) RGB at t_s seconds, and in the end says what parts its shots."""
 
-    def see(self, t_s: float, picture: NDArray[np.uint8]) -> None: ...  # noqa: D102
+    def see(self, t_s: float, picture: NDArray[np.uint8]) -> None: ...
 
-    def end(self) -> Boundaries: ...  # noqa: D102
+    def end(self) -> Boundaries: ...
 
 
 def shot_detector(name: str) -> ShotDetector:

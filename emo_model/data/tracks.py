@@ -109,7 +109,9 @@ def clips_of_shot(video_id: str, shot: Shot, faces: Faces, config: DataConfig) -
             seconds = faces.seconds[(faces.times >= start_s) & (faces.times < stop_s)]
             if (seconds >= config.second_face).sum() > config.max_lost_frames:
                 rival, detail = _rival(seconds, config), "second face's height over the first's, now and then"
-                rejects.append(Reject("clip", clip_id(video_id, start_s), "two_faces", rival, config.second_face, detail))
+                rejects.append(
+                    Reject("clip", clip_id(video_id, start_s), "two_faces", rival, config.second_face, detail)
+                )
             elif clip.num_frames >= config.min_clip_s * FPS - SAME_S:
                 clips.append(clip)
             else:

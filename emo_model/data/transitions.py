@@ -25,6 +25,7 @@ MIN_MIXED = 3  # such pictures in a dissolve; a cut has none
 MIN_CHANGE = 12.0  # grey levels by which the ends differ (root mean square), beyond what light explains
 MAX_RESIDUAL = 0.4  # of the mixtures, re the difference between the ends
 MIN_LESS_DETAIL = 0.7  # of the loss of detail that a mixture has
+MIN_DETAIL = 4.0  # squared grey levels of the Laplacian that a mixture would lose; smooth pictures say nothing
 ENDS = (0.05, 0.95)  # shares from which a picture counts as mixed
 CHANGED, CHANGED_MOST = 12.0, 60.0  # grey levels: where detail is measured, and how much one place counts
 SINGLE_COLOUR = 6.0  # grey levels of contrast (standard deviation)
@@ -117,13 +118,17 @@ def dissolve(seen: list[Seen]) -> tuple[int, int] | None:
     return begin, seen[int(after[after > middle].min(initial=len(seen) - 1))].number
 
 
-def _less_detail(seen: list[Seen], change: Array, share: Array, mixed: NDArray[np.bool_]) -> float:
+def _less_detail(
+    seen: list[Seen], change: NDArray[np.floating], share: NDArray[np.floating], mixed: NDArray[np.bool_]
+) -> float:
     """Detail lost in the mixed pictures where the ends differ, as a share of what unlike pictures lose when mixed."""
     places = np.where(change > CHANGED, np.minimum(change, CHANGED_MOST), 0)
     detail = np.array([float(each.detail @ places) for each in seen])
     kept = (1 - share) * detail[0] + share * detail[-1]
     lost = share * (1 - share) * (detail[0] + detail[-1])
-    return float(((kept - detail) / np.maximum(lost, 1e-6))[mixed].mean())
+    if lost[mixed].mean() < MIN_DETAIL * places.sum():
+        return 0.0  # too little detail to tell
+    return float(((kept - detail)[mixed] / lost[mixed]).mean())
 
 
 def _unlike(a: Array, b: Array) -> float:

@@ -116,7 +116,9 @@ def looped(source: Path, path: Path, seconds: float) -> Path:
         stream = once.streams.video[0]
         length = stream.duration * stream.time_base
         packets = [packet for packet in once.demux() if packet.dts is not None]
-        whole = [p for p in packets if p.stream is stream or (p.pts >= 0 and (p.pts + p.duration) * p.time_base < length)]
+        whole = [
+            p for p in packets if p.stream is stream or (p.pts >= 0 and (p.pts + p.duration) * p.time_base < length)
+        ]
         copies = [(p.stream.index, p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in whole]
         for lap in range(math.ceil(seconds / length)):
             for index, pts, dts, duration, base, is_key, data in copies:
