@@ -11,7 +11,7 @@ False: boundaries where none was made, beyond those that the takes themselves ha
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 import cv2
@@ -167,6 +167,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("folders", nargs="*", type=Path)
     arguments.add_argument("--detector", default="adaptive")
+    arguments.add_argument("--every", type=int, default=1, help="only every Nth film")
     given = arguments.parse_args()
     folders = given.folders or [samples.default_folder() / "videos"]
     paths = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".mp4", ".mov"))
@@ -178,7 +179,7 @@ def main() -> None:
     takes = steady(takes, given.detector)
     counts: dict[str, list[tuple[bool, float, int]]] = {}
     frames_seen = 0
-    for film in chain(positives(takes), negatives(takes)):
+    for film in islice(chain(positives(takes), negatives(takes)), 0, None, given.every):
         frames_seen += len(film.pictures)
         counts.setdefault(film.kind, []).append(judged(film, *boundaries(film, given.detector)))
     print(f"{len(takes)} takes without a boundary; detector {given.detector}; {frames_seen} frames")

@@ -1,7 +1,9 @@
 """Where a long take is parted into clips: where the voice pauses, and head and mouth are still.
 
 effort of a frame = loudness around it + half of the movement around it, each from 0 (the video's quietest
-twentieth of frames) to 1 (its loudest tenth); parts of 3 to 12 s with the least effort at their edges, found by dynamic programming
+twentieth of frames) to 1 (its loudest tenth)
+
+The parts last 3 to 12 s and have the least effort where they begin, found by dynamic programming.
 """
 
 import numpy as np

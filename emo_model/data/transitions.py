@@ -31,6 +31,7 @@ CHANGED, CHANGED_MOST = 12.0, 60.0  # grey levels: where detail is measured, and
 SINGLE_COLOUR = 6.0  # grey levels of contrast (standard deviation)
 SLOPE = 0.2  # grey levels of contrast from one picture to the next: less is no fade
 MIN_FADE, MAX_FADE = 3, 100  # pictures
+MAX_UNLIKE = 0.7  # of the contrast of a picture that has faded halfway
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class TransitionDetector:
         self._seen.append(seen)
         self._times.append(t_s)
         self._looks += 1
-        self.found += self._fade.see(number, seen.contrast)
+        self.found += self._fade.see(seen)
         if self._looks % 2 == 0:
             self.found += self._dissolves(t_s)
 
@@ -155,29 +156,28 @@ def _fit(width: int, height: int, longer: int) -> tuple[int, int]:
 
 
 class _Fade:
-    """Contrast that falls to a single colour, and rises again."""
+    """Contrast that falls to a single colour, or rises from it, while the picture stays the same."""
 
     def __init__(self) -> None:
-        self._past: deque[tuple[int, float]] = deque(maxlen=MAX_FADE)  # (frame, contrast)
+        self._past: deque[Seen] = deque(maxlen=MAX_FADE)
         self._begin = 0
-        self._legs = 0  # pictures that fall or rise
+        self._legs = 0  # pictures in the fall and the rise
+        self._rise: list[Seen] = []
         self._state = "picture"
 
-    def see(self, number: int, contrast: float) -> list[tuple[int, int]]:
+    def see(self, seen: Seen) -> list[tuple[int, int]]:
         """The stretch that ended with the picture before this one, if one did."""
-        found = []
-        last = self._past[-1][1] if self._past else contrast
-        if self._state == "rising" and contrast < last + SLOPE and contrast > SINGLE_COLOUR:
-            found, self._state = self._close(number), "picture"
-        if contrast <= SINGLE_COLOUR and self._state == "picture":
-            self._begin, self._legs = self._fell_from(number, contrast)
-            self._state = "single"
-        elif contrast > SINGLE_COLOUR and self._state == "single":
+        found: list[tuple[int, int]] = []
+        if self._state == "rising" and (seen.contrast < self._rise[-1].contrast + SLOPE or len(self._rise) == MAX_FADE):
+            found, self._state = self._close(seen.number), "picture"
+        if seen.contrast <= SINGLE_COLOUR:
+            if self._state == "picture":
+                self._begin, self._legs = self._fell_from(seen)
+            self._state, self._rise = "single", []
+        elif self._state != "picture":
             self._state = "rising"
-        elif contrast <= SINGLE_COLOUR:
-            self._state = "single"
-        self._legs += self._state == "rising"
-        self._past.append((number, contrast))
+            self._rise.append(seen)
+        self._past.append(seen)
         return found
 
     def end(self, count: int) -> list[tuple[int, int]]:
@@ -185,13 +185,23 @@ class _Fade:
         return [] if self._state == "picture" else self._close(count)
 
     def _close(self, number: int) -> list[tuple[int, int]]:
-        return [(self._begin, number)] if self._legs >= MIN_FADE else []
+        legs = self._legs
+        if self._rise and _same(self._rise[-1], self._rise[len(self._rise) // 2]):
+            legs += len(self._rise)
+        return [(self._begin, number)] if legs >= MIN_FADE else []
 
-    def _fell_from(self, number: int, contrast: float) -> tuple[int, int]:
+    def _fell_from(self, seen: Seen) -> tuple[int, int]:
         """(first frame of the fall to this one, pictures in it)."""
-        legs = 0
-        for before, higher in reversed(self._past):
-            if higher < contrast + SLOPE:
+        fall = [seen]
+        for before in reversed(self._past):
+            if before.grey.shape != seen.grey.shape or before.contrast < fall[-1].contrast + SLOPE:
                 break
-            number, contrast, legs = before, higher, legs + 1
-        return number + (legs > 0), legs
+            fall.append(before)
+        if len(fall) < 2 or not _same(fall[-1], fall[len(fall) // 2]):
+            return seen.number, 0
+        return fall[-1].number + 1, len(fall) - 1
+
+
+def _same(bright: Seen, dim: Seen) -> bool:
+    """Whether the dimmer picture is the other one in another light: somebody who leaves takes contrast along too."""
+    return _unlike(bright.grey, dim.grey) < MAX_UNLIKE * max(dim.contrast, 1.0)
