@@ -43,15 +43,17 @@ def _sound_work(root: DataRoot, shard: str, item: Item) -> Result:
     if not video["has_audio"]:
         return Result()
     path = video_path(root, shard, item.key)
-    heard = sound_span(path, video["video_start_s"])
-    rows, rejects = [], []
-    for clip in clips_of(root, shard, item.key):
+    begins, ends = sound_span(path, video["video_start_s"])
+    clips, rejects = [], []
+    for clip in sorted(clips_of(root, shard, item.key), key=lambda clip: clip["start_s"]):
         end_s = clip["start_s"] + clip["num_frames"] / FPS
-        missing_s = max(0.0, heard[0] - clip["start_s"]) + max(0.0, end_s - heard[1])
+        missing_s = max(0.0, begins - clip["start_s"]) + max(0.0, end_s - ends)
         if missing_s > MISSING_S:
             rejects.append(_too_short(clip, missing_s))
         else:
-            rows.append(_write(root, shard, clip, media.audio(path, clip["start_s"], end_s)))
+            clips.append((clip, (clip["start_s"], end_s)))
+    sounds = media.sounds(path, [span for _, span in clips])
+    rows = [_write(root, shard, clip, next(sounds)) for clip, _ in clips]
     return Result({"clip_audio": rows}, tuple(rejects))
 
 
@@ -153,7 +155,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
 
 CLIP_AUDIO = Step(
     name="clip_audio",
-    version=2,
+    version=3,
     tables=("clip_audio",),
     after=("shots_and_faces",),
     description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
 from emo_model.data.media import Picture, SourceFrame, decode, shown_at, write_video
-from emo_model.data.rows_of import clips_of, items_by_video, rows_of
+from emo_model.data.rows_of import array_of, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.sources import video_path
 from emo_model.data.store import DataRoot, file_sha256
@@ -103,10 +103,8 @@ def items(root: DataRoot, shard: str) -> list[Item]:
 def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Write all crops of one video in one decode."""
     size = DataConfig.of(root).crop_size
-    seen = rows_of(root, "landmarks", shard, "video_id", [item.key]).select(["source_frame", "t_s", "box"])
-    seen = seen.sort_by("source_frame").to_pylist()
-    times = np.array([row["t_s"] for row in seen])
-    boxes = np.array([row["box"] or [np.nan] * 4 for row in seen], float)
+    seen = rows_of(root, "landmarks", shard, "video_id", [item.key])
+    times, boxes = seen["t_s"].to_numpy(), array_of(seen["box"], 4)  # in order: parts are sorted
     source = enumerate(decode(video_path(root, shard, item.key)))
     rows = []
     for clip in sorted(clips_of(root, shard, item.key), key=lambda clip: clip["start_s"]):

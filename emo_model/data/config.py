@@ -6,6 +6,7 @@ keeps its numbers in `0_raw/data_config.json`; changing them re-runs the steps t
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -18,6 +19,7 @@ class DataConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    shot_detector: Literal["adaptive", "transnetv2"] = "adaptive"  # the second finds more dissolves, and takes time
     crop_size: int = Field(default=256, gt=0, multiple_of=2)  # pixels; section 4.1 trains at 512
     crop_expansion: float = Field(
         default=1.8, ge=1

@@ -153,7 +153,7 @@ FETCHED = _shard_table(
 SHOTS = _shard_table(
     "shots",
     "1_clips",
-    "one continuous shot of a source video",
+    "one continuous shot of a source video, or the fade or dissolve between two",
     (
         VIDEO_ID,
         SHARD,
@@ -162,6 +162,7 @@ SHOTS = _shard_table(
         Column("end_frame", INT, "one past the last source frame"),
         Column("start_s", FLOAT, "timestamp of the first frame, 0 at the video's first frame", "seconds"),
         Column("end_s", FLOAT, "timestamp of the end of the last frame", "seconds"),
+        Column("is_transition", BOOL, "a fade or dissolve from one shot to the next: offers no clips"),
     ),
     ("video_id", "shot"),
 )
@@ -520,6 +521,7 @@ REASONS: dict[str, str] = {
     "missing_file": "the registered file is no longer there",
     "step_failed": "the step raised an unexpected error, quoted in detail",
     # shots and faces
+    "transition": "a fade or dissolve from one shot to the next",
     "no_face": "no face was found",
     "two_faces": "a second face is in the picture",
     "face_lost": "the face is lost for more than 5 frames",

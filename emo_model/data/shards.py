@@ -35,7 +35,7 @@ from emo_model.data.records import REASONS, TABLES
 from emo_model.data.store import DataRoot, held, rows_sha256, sweep, text_sha256, write_json, write_parquet, write_rows
 from emo_model.errors import UserError
 
-Rows = dict[str, list[dict[str, Any]]]  # table name -> rows
+Rows = dict[str, list[dict[str, Any]] | pa.Table]  # table name -> rows; as arrow where they are many
 
 
 @dataclass(frozen=True)
@@ -197,13 +197,21 @@ def _failed(step: Step, item: Item, detail: str) -> Reject:
 
 def _rows(step: Step, shard: str, item: Item, result: Result) -> Rows:
     stamp = {"shard": shard, "input_sha256": _stamp(step, item), "step_version": step.version}
-    rows = {table: [{**row, **stamp} for row in result.rows.get(table, [])] for table in step.tables}
+    rows: Rows = {table: _stamped(result.rows.get(table, []), stamp) for table in step.tables}
     unknown = set(result.rows) - set(step.tables)
     if unknown:
         raise ValueError(f"{step.name} writes {step.tables}; got rows for {sorted(unknown)}")
     rows["rejected"] = [
         {**vars(reject), "step": step.name, "policy": None, **stamp} for reject in result.rejects
     ]  # fmt: skip
+    return rows
+
+
+def _stamped(rows: list[dict[str, Any]] | pa.Table, stamp: dict[str, Any]) -> list[dict[str, Any]] | pa.Table:
+    if not isinstance(rows, pa.Table):
+        return [{**row, **stamp} for row in rows]
+    for name, value in stamp.items():
+        rows = rows.append_column(name, pa.repeat(value, len(rows)))
     return rows
 
 

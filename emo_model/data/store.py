@@ -149,10 +149,14 @@ def _runs(process: int) -> bool:
     return True
 
 
-def write_rows(path: Path, table: Table, rows: Iterable[dict[str, Any]]) -> pa.Table:
+def write_rows(path: Path, table: Table, rows: Iterable[dict[str, Any]] | pa.Table) -> pa.Table:
     """Write rows, sorted by the table's key, as one parquet file of exactly the table's schema."""
-    rows = sorted(rows, key=lambda row: tuple(row[name] for name in table.key))
-    data = pa.Table.from_pylist(rows, schema=table.schema)
+    if isinstance(rows, pa.Table):
+        data = rows.select(table.schema.names).cast(table.schema)
+        data = data.sort_by([(name, "ascending") for name in table.key])
+    else:
+        rows = sorted(rows, key=lambda row: tuple(row[name] for name in table.key))
+        data = pa.Table.from_pylist(rows, schema=table.schema)
     write_parquet(path, data)
     return data
 

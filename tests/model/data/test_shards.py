@@ -19,7 +19,8 @@ def _items(root: DataRoot, shard: str) -> list[Item]:
 
 
 def _row(item: Item) -> dict:
-    return {"video_id": item.key, "shot": 0, "start_frame": 0, "end_frame": 9, "start_s": 0.0, "end_s": 0.3}
+    times = {"start_s": 0.0, "end_s": 0.3, "is_transition": False}
+    return {"video_id": item.key, "shot": 0, "start_frame": 0, "end_frame": 9, **times}
 
 
 def _work(root: DataRoot, shard: str, item: Item) -> Result:
