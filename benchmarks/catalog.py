@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 
 from emo_model.data.catalog import build_catalog, query
-from emo_model.data.manifests import TRAIN_STAGE2
 from emo_model.data.records import TABLES, Table
 from emo_model.data.store import DataRoot, text_sha256, write_parquet
 
@@ -35,7 +34,7 @@ QUERIES = {
     "speed quantiles by source": "SELECT source, median(speed_p10), median(speed_p50), median(speed_p90) FROM clips "
     "GROUP BY 1",
     "stage-2 candidates": "SELECT count(*), sum(num_frames) / 108000 FROM clips WHERE split = 'train' AND has_audio "
-    f"AND num_frames >= {TRAIN_STAGE2.min_frames} AND min_face_px >= 80 AND blur >= 50 AND camera_motion <= 2",
+    "AND num_frames >= 16 AND min_face_px >= 80 AND blur >= 50 AND camera_motion <= 2",
 }
 
 

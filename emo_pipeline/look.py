@@ -47,6 +47,15 @@ def picture(data: bytes, kind: str, alt: str) -> dg.MarkdownMetadataValue:
     return dg.MetadataValue.md(f"![{alt}](data:image/{kind};base64,{base64.b64encode(data).decode()})")
 
 
+def sheet(name: str, path: Path, alt: str) -> dict[str, dg.MetadataValue]:
+    """A contact sheet, small, and where the large one lies; nothing where there is none."""
+    from emo_model.data.sheets import small
+
+    if not path.is_file():
+        return {}
+    return {name: picture(small(path), "jpeg", alt), f"{name}, large": dg.MetadataValue.path(str(path))}
+
+
 def middle_frames(videos: Sequence[Path], alt: str) -> dict[str, dg.MetadataValue]:
     """A strip of the first videos' middle frames as metadata `thumbnails`; nothing where there are none."""
     frames = [_frame(path) for path in videos[:THUMBNAILS]]

@@ -1,4 +1,4 @@
-"""emo prepare, catalog, query, why, preview, remove: the data without Dagster."""
+"""emo prepare, catalog, manifest, query, why, preview, remove: the data without Dagster."""
 
 import csv
 import sys
@@ -80,6 +80,30 @@ def catalog() -> None:
 
 
 @click.command()
+@click.argument("name", required=False)
+@click.option("--own", is_flag=True, help="Copy NAME's policy into the data root, to be changed there.")
+def manifest(name: str | None, own: bool) -> None:
+    """Judge every clip anew by the policies; seconds, no video is touched. Then the catalog and its card.
+
+    With NAME: show that policy, as it is in force.
+    """
+    from emo_model.data import pipeline, policy
+
+    root = _root().require()
+    if name and own:
+        click.echo(f"{policy.make_own(root, name)}: change it, then run: emo manifest")
+        return
+    if name:
+        click.echo(policy.text(root, name), nl=False)
+        return
+    reports = pipeline.build_dataset(root)
+    for title in ("train_manifest_stage1", "train_manifest_stage2", "eval_manifest"):
+        report = reports[title]
+        left_out = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+        click.echo(f"{report.path.stem:14}{report.clips:>8} clips{report.hours:>10.3f} h   left out: {left_out or 0}")
+
+
+@click.command()
 @click.argument("sql")
 @click.option("--csv", "as_csv", is_flag=True, help="Comma-separated values instead of columns.")
 def query(sql: str, as_csv: bool) -> None:
@@ -153,4 +177,4 @@ def remove(name: str, workers: int) -> None:
             click.echo("\n".join(f"  {line}" for line in lines))
 
 
-COMMANDS = (prepare, catalog, query, why, preview, remove)
+COMMANDS = (prepare, catalog, manifest, query, why, preview, remove)

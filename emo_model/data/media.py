@@ -179,6 +179,27 @@ def frames(path: Path) -> Iterator[tuple[float, Picture]]:
     return ((frame.t_s, frame.rgb()) for frame in decode(path))
 
 
+def still(path: Path, at_s: float) -> Picture | None:
+    """About what is shown at a time: the first picture not before it, by a seek. None where nothing decodes.
+
+    To look at; no step measures on it: where a file's index lies, another picture comes.
+    """
+    first = next(decode(path), None)
+    if first is None:
+        return None
+    found = first
+    with open_media(path) as container:
+        stream = video_stream(container)
+        assert stream is not None, "it gave a first picture"
+        with contextlib.suppress(av.error.FFmpegError, OverflowError):
+            container.seek(round((first.start_s + at_s) / stream.time_base), stream=stream)
+        for frame in _decoded(container, stream):
+            found = replace(first, t_s=(frame.time or first.start_s) - first.start_s, decoded=frame)
+            if found.t_s >= at_s - SAME_S:
+                break
+    return found.rgb()
+
+
 def shown_at(times: NDArray[np.float64], at: NDArray[np.float64]) -> NDArray[np.int64]:
     """Index of the source frame on screen at each time: the last one not after it (the time rule)."""
     return np.clip(np.searchsorted(times, at + SAME_S, side="right") - 1, 0, len(times) - 1)

@@ -19,9 +19,11 @@ from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
 from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
-from emo_model.data.manifests import EVAL, TRAIN_STAGE1, TRAIN_STAGE2, build_manifest
+from emo_model.data.manifests import build_manifest
+from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
+from emo_model.data.sheets import write_sheets
 from emo_model.data.splits import build_speed_buckets, build_splits
 from emo_model.data.store import DataRoot
 from emo_model.data.sync import SYNC_SCORES
@@ -43,9 +45,9 @@ SHARD_STEPS: tuple[Step, ...] = (
 DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
     "identity_splits": build_splits,
     "speed_buckets": build_speed_buckets,
-    "train_manifest_stage1": lambda root: build_manifest(root, TRAIN_STAGE1),
-    "train_manifest_stage2": lambda root: build_manifest(root, TRAIN_STAGE2),
-    "eval_manifest": lambda root: build_manifest(root, EVAL),
+    "train_manifest_stage1": lambda root: build_manifest(root, policy(root, "train_stage1")),
+    "train_manifest_stage2": lambda root: build_manifest(root, policy(root, "train_stage2")),
+    "eval_manifest": lambda root: build_manifest(root, policy(root, "eval")),
     "clip_catalog": build_catalog,
     "dataset_card": write_card,
 }
@@ -84,11 +86,17 @@ def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None]
             report = run_step(step, root, shard, workers=workers, progress=progress)
             steps.append(report)
             progress(f"{step.name} {shard}: {_counts(report)} in {report.seconds:.1f} s")
-    dataset = {}
+        write_sheets(root, shard)
+    return PrepareReport(shards, steps, build_dataset(root, progress))
+
+
+def build_dataset(root: DataRoot, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
+    """The steps over all shards: people, manifests, catalog, card. Reports by name."""
+    reports = {}
     for name, build in DATASET_STEPS.items():
-        dataset[name] = build(root)
+        reports[name] = build(root)
         progress(f"{name}: done")
-    return PrepareReport(shards, steps, dataset)
+    return reports
 
 
 def require_weights() -> None:

@@ -1,4 +1,4 @@
-"""What people look at: a clip's contact sheet or film with face box and pose axes, and a histogram of speeds."""
+"""What people look at of a clip: a contact sheet or a film, with face box, pose axes and head speed."""
 
 import io
 from collections.abc import Iterator
@@ -31,9 +31,9 @@ def contact_sheet(root: DataRoot, clip_id: str) -> bytes:
     for column, (number, picture) in enumerate(zip(wanted, _pictures(root, path, wanted), strict=True)):
         drawn = Image.fromarray(picture)
         if int(number) in rows:
-            _draw(ImageDraw.Draw(drawn), rows[int(number)], SIDE / size, SIDE)
+            draw(ImageDraw.Draw(drawn), rows[int(number)], SIDE / size, SIDE)
         sheet.paste(drawn, (SIDE * column, 0))
-    return _jpeg(sheet)
+    return jpeg(sheet)
 
 
 def annotated_video(root: DataRoot, clip_id: str, out: Path) -> None:
@@ -49,7 +49,7 @@ def annotated_video(root: DataRoot, clip_id: str, out: Path) -> None:
         for number, (_, picture) in enumerate(frames(root.path / path)):
             shown = Image.fromarray(picture).resize((VIDEO_SIDE, VIDEO_SIDE), Image.Resampling.BICUBIC)
             if number in rows:
-                _draw(ImageDraw.Draw(shown), rows[number], VIDEO_SIDE / size, VIDEO_SIDE)
+                draw(ImageDraw.Draw(shown), rows[number], VIDEO_SIDE / size, VIDEO_SIDE)
             yield np.asarray(shown)
 
     sound = read_wav(root.path / sounds[0][0]) if sounds else None
@@ -83,46 +83,28 @@ def _pictures(root: DataRoot, path: str, wanted: NDArray[np.int64]) -> NDArray[n
     return decode(root.path / path, wanted, SIDE)
 
 
-def _draw(draw: ImageDraw.ImageDraw, row: tuple, scale: float, side: int) -> None:
+def draw(pencil: ImageDraw.ImageDraw, row: tuple, scale: float, side: int) -> None:
+    """Face box, pose axes and speed of a frame onto a picture `side` pixels a side.
+
+    row: (box in crop pixels, quaternion w x y z, speed), each None where unknown; scale: of the picture over the crop.
+    """
     box, quaternion, speed = row
     if box is not None:
-        draw.rectangle([edge * scale for edge in box], outline=(255, 220, 0), width=max(1, side // 128))
+        pencil.rectangle([edge * scale for edge in box], outline=(255, 220, 0), width=max(1, side // 128))
     if box is not None and quaternion is not None:
         x, y = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale
         axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * side / 4  # one row an axis
         for axis, colour in zip(axes, AXES, strict=True):
-            draw.line([x, y, x + axis[0], y - axis[1]], fill=colour, width=2)  # the camera's y points up
-    draw.rectangle([0, side - 13, 70, side], fill=(0, 0, 0))
-    draw.text((3, side - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
+            pencil.line([x, y, x + axis[0], y - axis[1]], fill=colour, width=2)  # the camera's y points up
+    pencil.rectangle([0, side - 13, 70, side], fill=(0, 0, 0))
+    pencil.text((3, side - 12), "speed unknown" if speed is None else f"{speed:.2f} deg", fill=(255, 255, 255))
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def jpeg(picture: Image.Image) -> bytes:
+    """JPEG as good as SHEET_BYTES allow."""
     for quality in (80, 65, 50, 35, 20):
         buffer = io.BytesIO()
         picture.save(buffer, "JPEG", quality=quality, optimize=True)
         if buffer.tell() <= SHEET_BYTES:
             break
-    return buffer.getvalue()
-
-
-def speed_histogram(root: DataRoot) -> bytes:
-    """PNG: frames by head speed for each split (clips without one count as train), from the clips' histograms."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from emo_model.data.clip_rows import BIN_DEG, BINS
-
-    _, rows = query(root, "SELECT coalesce(split, 'no split yet'), speed_histogram FROM clips ORDER BY 1")
-    figure = Figure(figsize=(4.2, 2.2), dpi=80, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot(xlabel="degrees a frame at 30 fps", ylabel="frames")
-    edges = np.arange(BINS) * BIN_DEG
-    for split in sorted({name for name, _ in rows}):
-        counts = np.sum([histogram for name, histogram in rows if name == split], axis=0)
-        axes.step(edges, counts, where="post", label=split)
-    if rows:
-        axes.legend(frameon=False)
-    axes.set_xlim(0, 4)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -504,6 +504,7 @@ REASONS: dict[str, str] = {
     "held_out": "the person belongs to the test split",
     "train_only": "the person belongs to the training split",
     "fewer_frames_than_window": "shorter than one training window",
+    "not_of_this_set": "from another collection than this test set is made of",
     "low_quality": "a score lies beyond the policy's threshold",
     "out_of_sync": "sound and picture do not belong together",
     "removed_by_request": "taken out at a person's or owner's request",

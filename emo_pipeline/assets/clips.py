@@ -19,9 +19,20 @@ def _crops(root: "DataRoot", shard: str) -> Mapping[str, Any]:
 
 
 def _clips(root: "DataRoot", shard: str) -> Mapping[str, Any]:
-    rows = root.read("clip_rows", shard, ["num_frames", "has_audio"])
-    hours = sum(rows["num_frames"].to_pylist()) / 30 / 3600
-    return {"hours": round(hours, 4), "clips with sound": sum(rows["has_audio"].to_pylist())}
+    from emo_model.data.sheets import write_sheets
+
+    rows = root.read("clip_rows", shard, ["num_frames", "has_audio", "mean_speed"])
+    seconds = [count / 30 for count in rows["num_frames"].to_pylist()]
+    speeds = rows["mean_speed"].drop_null().to_pylist()
+    sheets = write_sheets(root, shard)
+    return {
+        "hours": round(sum(seconds) / 3600, 4),
+        "clips with sound": sum(rows["has_audio"].to_pylist()),
+        **look.sheet("clips", sheets.clips, f"clips of {shard}: face box, pose axes, head speed"),
+        **look.sheet("left out", sheets.rejects, f"what {shard} left out, examples by reason"),
+        **({"lengths": look.histogram(seconds, f"clips of {shard}", "seconds")} if seconds else {}),
+        **({"speeds": look.histogram(speeds, f"clips of {shard}, mean speed", "degrees a frame")} if speeds else {}),
+    }
 
 
 face_clips = shard_assets("face_clips", "clips", {"ffmpeg", "parquet"}, look_at=_crops)

@@ -19,6 +19,7 @@ from emo_pipeline.resources import Data
 
 if TYPE_CHECKING:
     from emo_model.data.manifests import ManifestReport
+    from emo_model.data.policy import Policy
 
 # eager() and on_cron() wait for ever on one failed shard; this form does not (a test holds it).
 _TWO_AT_NIGHT: dg.AutomationCondition = dg.AutomationCondition.cron_tick_passed("0 2 * * *")
@@ -30,20 +31,25 @@ EVERY_SHARD = dg.AssetCheckSpec(
 )
 
 
-class Thresholds(dg.Config):
-    """What a clip's scores must reach to be taken; empty: not asked. An unknown score is never held against a clip."""
+class LeaveOut(dg.Config):
+    """One more reason to leave a clip out: a score below or above a threshold. Columns: table `clips`."""
 
-    min_face_px: float | None = Field(default=None, description="Smallest face height, source pixels.")
-    min_blur: float | None = Field(default=None, description="Variance of the Laplacian in the face box.")
-    max_camera_motion: float | None = Field(default=None, description="Background flow, crop pixels a frame.")
-    min_sync_confidence: float | None = Field(default=None, description="SyncNet's LSE-C.")
-    max_av_offset: float | None = Field(default=None, description="Frames at 25 fps, either way.")
+    score: str = Field(description="A column of clips, or SQL over its columns: blur, hands_fraction, ...")
+    below: float | None = Field(default=None, description="Leave out what lies below; an unknown score never does.")
+    above: float | None = Field(default=None, description="Leave out what lies above.")
+    reason: str = Field(default="low_quality", description="A reason of the closed list (records.py).")
 
 
-class EvalConfig(Thresholds):
-    """And the test set's name."""
+class Asked(dg.Config):
+    """What is asked of a clip beyond the policy's file."""
 
-    protocol: str = Field(default="held-out people", description="Name of the test set: HDTF, web clips, demo, ...")
+    leave_out: list[LeaveOut] = Field(default=[], description="Reasons after those of 5_manifest/policies/NAME.toml.")
+
+
+class EvalConfig(Asked):
+    """And which test set."""
+
+    policy: str = Field(default="eval", description="eval (all held-out people), hdtf_test, or a policy of yours.")
 
 
 @dg.asset(
@@ -90,16 +96,16 @@ def speed_buckets(data: Data) -> dg.MaterializeResult:
 
 @dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
 @one_line
-def train_manifest_stage1(config: Thresholds, data: Data) -> dg.MaterializeResult:
+def train_manifest_stage1(config: Asked, data: Data) -> dg.MaterializeResult:
     """Clips of training people for the image stage; silent ones (VFHQ) too."""
-    return _manifest(data, "train_stage1", config.model_dump())
+    return _manifest(data, "train_stage1", config)
 
 
 @dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
 @one_line
-def train_manifest_stage2(config: Thresholds, data: Data) -> dg.MaterializeResult:
+def train_manifest_stage2(config: Asked, data: Data) -> dg.MaterializeResult:
     """Clips of training people for the video and speed stages: with sound, at least 16 frames."""
-    return _manifest(data, "train_stage2", config.model_dump())
+    return _manifest(data, "train_stage2", config)
 
 
 @dg.asset(
@@ -110,17 +116,19 @@ def train_manifest_stage2(config: Thresholds, data: Data) -> dg.MaterializeResul
 @one_line
 def eval_manifest(config: EvalConfig, data: Data) -> dg.MaterializeResult:
     """Clips of test people to generate and measure on: with sound, at least 16 frames."""
-    result = _manifest(data, "eval", config.model_dump())
+    result = _manifest(data, config.policy, config)
     guard = MANIFESTS_SHARE_NOBODY.result("eval_manifest", data.root, ("train_stage1", "train_stage2", "eval"))
     return dg.MaterializeResult(data_version=result.data_version, metadata=result.metadata, check_results=[guard])
 
 
-def _manifest(data: Data, name: str, asked: dict[str, Any]) -> dg.MaterializeResult:
-    from emo_model.data.manifests import POLICIES, build_manifest
+def _manifest(data: Data, name: str, asked: Asked) -> dg.MaterializeResult:
+    from emo_model.data.manifests import build_manifest
+    from emo_model.data.policy import Rule, policy
 
-    policy = POLICIES[name].model_copy(update={key: value for key, value in asked.items() if value is not None})
-    report = build_manifest(data.root, policy)
-    return dg.MaterializeResult(data_version=_version(report), metadata=_seen(report, policy.model_dump()))
+    more = tuple(Rule(**rule.model_dump()) for rule in asked.leave_out)
+    wanted = policy(data.root, name).with_rules(more)
+    report = build_manifest(data.root, wanted)
+    return dg.MaterializeResult(data_version=_version(report), metadata=_seen(report, wanted))
 
 
 def _version(report: "ManifestReport") -> dg.DataVersion:
@@ -128,14 +136,14 @@ def _version(report: "ManifestReport") -> dg.DataVersion:
     return dg.DataVersion(report.data_version)
 
 
-def _seen(report: "ManifestReport", policy: dict[str, Any]) -> dict[str, Any]:
+def _seen(report: "ManifestReport", policy: "Policy") -> dict[str, Any]:
     held_out = {"held-out clips": report.held_out.clips} if report.held_out else {}
     return {
         "dagster/row_count": report.clips,
         "hours": round(report.hours, 4),
         "people": report.people,
         "rejects by reason": look.rejects(report.rejects),
-        "policy": policy,
+        "policy": policy.model_dump(mode="json", exclude_none=True),
         "path": dg.MetadataValue.path(str(report.path)),
         **held_out,
     }

@@ -1,13 +1,19 @@
 """Policies: what they keep, and the reason of everything they leave out."""
 
 import pytest
+from click.testing import CliRunner
 
-from emo_model.data.manifests import EVAL, POLICIES, TRAIN_STAGE1, TRAIN_STAGE2, build_manifest, manifest_path
+from emo_model.cli import main
+from emo_model.data.manifests import build_manifest, manifest_path
+from emo_model.data.policy import Rule, make_own, own_path, parse, policy, text
 from emo_model.data.records import TABLES
 from emo_model.data.splits import build_splits
 from emo_model.data.store import write_rows
+from emo_model.errors import UserError
 
 from .small_root import CLIPS, STAMP, small_root
+
+PURPOSES = ("train_stage1", "train_stage2", "eval")
 
 
 @pytest.fixture
@@ -33,16 +39,16 @@ def _test_people(root) -> set[str]:
 
 
 def test_every_clip_is_either_kept_or_left_out_with_a_reason(root):
-    for policy in POLICIES.values():
-        report = build_manifest(root, policy)
-        kept, left_out = _clips(root, policy.name), _reasons(root, policy.name)
+    for name in PURPOSES:
+        report = build_manifest(root, policy(root, name))
+        kept, left_out = _clips(root, name), _reasons(root, name)
         assert kept | set(left_out) == set(CLIPS) and not kept & set(left_out)
         assert report.clips == len(kept) and sum(report.rejects.values()) == len(left_out)
 
 
 def test_no_person_of_the_test_split_is_trained_on(root):
-    for policy in POLICIES.values():
-        build_manifest(root, policy)
+    for name in PURPOSES:
+        build_manifest(root, policy(root, name))
     held_out = {clip for clip, (video, who, *_) in CLIPS.items() if (who or f"unknown:{video}") in _test_people(root)}
     assert held_out and not held_out & (_clips(root, "train_stage1") | _clips(root, "train_stage2"))
     assert _clips(root, "held_out_stage1") <= held_out and _clips(root, "eval") <= held_out
@@ -54,25 +60,27 @@ def test_a_silent_clip_is_for_stage_1_only(tmp_path):
     clips = {**CLIPS, "a2": ("va", "Ada", 300, 0.5, False)}  # of a person with other clips
     root = small_root(tmp_path, clips)
     build_splits(root)
-    build_manifest(root, TRAIN_STAGE1)
-    build_manifest(root, TRAIN_STAGE2)
-    policy = TRAIN_STAGE1 if "Ada" not in _test_people(root) else None
-    name = "train_stage1" if policy else "held_out_stage1"
+    build_manifest(root, policy(root, "train_stage1"))
+    build_manifest(root, policy(root, "train_stage2"))
+    trained = "Ada" not in _test_people(root)
+    name = "train_stage1" if trained else "held_out_stage1"
     assert "a2" in _clips(root, name) and "a2" not in _clips(root, name.replace("1", "2"))
-    if policy:
+    if trained:
         assert _reasons(root, "train_stage2")["a2"] == "no_audio"
 
 
 def test_a_clip_shorter_than_a_training_window_is_left_out_with_its_length_and_the_threshold(root):
-    build_manifest(root, TRAIN_STAGE2.model_copy(update={"split": "train", "min_frames": 301}))
+    longer = (Rule(reason="fewer_frames_than_window", score="num_frames", below=301),)
+    build_manifest(root, policy(root, "train_stage2").with_rules(longer))
     rows = [row for row in root.read("rejected").to_pylist() if row["reason"] == "fewer_frames_than_window"]
-    assert rows and all(row["threshold"] == 301 and row["score"] < 301 for row in rows)
+    assert rows and all(row["threshold"] in (16, 301) and row["score"] < row["threshold"] for row in rows)
+    assert any(row["threshold"] == 301 for row in rows) and {row["detail"] for row in rows} == {"num_frames"}
 
 
 def test_sound_that_ended_too_early_is_not_called_missing_sound(root):
     row = {"kind": "clip", "id": "a0", "step": "clip_audio", "policy": None, "reason": "audio_too_short"}
     write_rows(root.part("rejected", "s0000", "clip_audio"), TABLES["rejected"], [{**row, **STAMP}])
-    build_manifest(root, TRAIN_STAGE2.model_copy(update={"split": _split_of_ada(root)}))
+    build_manifest(root, policy(root, "train_stage2").model_copy(update={"split": _split_of_ada(root)}))
     assert _reasons(root, "train_stage2")["a0"] == "audio_too_short"
 
 
@@ -81,18 +89,71 @@ def _split_of_ada(root) -> str:
 
 
 def test_a_threshold_changes_the_manifest_and_its_version_but_an_unknown_score_is_not_held_against_a_clip(root):
-    plain = build_manifest(root, EVAL)
-    assert build_manifest(root, EVAL).data_version == plain.data_version
-    same = build_manifest(root, EVAL.model_copy(update={"min_sync_confidence": 99.0}))  # no clip has a score
-    assert same.data_version == plain.data_version
-    strict = build_manifest(root, EVAL.model_copy(update={"max_camera_motion": 0.05}))
+    asked = policy(root, "eval")
+    plain = build_manifest(root, asked)
+    assert build_manifest(root, asked).data_version == plain.data_version
+    unknown = Rule(reason="out_of_sync", score="sync_confidence", below=99)  # no clip has one
+    assert build_manifest(root, asked.with_rules((unknown,))).data_version == plain.data_version
+    strict = build_manifest(root, asked.with_rules((Rule(reason="low_quality", score="camera_motion", above=0),)))
     assert strict.clips == 0 and strict.rejects["low_quality"] == plain.clips
     assert strict.data_version != plain.data_version
+    left_out = [row for row in root.read("rejected").to_pylist() if row["reason"] == "low_quality"]
+    assert all((row["detail"], row["score"], row["threshold"]) == ("camera_motion", 0.1, 0.0) for row in left_out)
+
+
+def test_the_data_roots_own_policy_is_in_force_and_mistakes_in_it_are_one_line(root):
+    own = make_own(root, "train_stage1")
+    assert policy(root, "train_stage1") == parse(own.read_text(), "train_stage1")
+    before = build_manifest(root, policy(root, "train_stage1"))
+    own.write_text(own.read_text() + '\n[[leave_out]]\nreason = "low_quality"\nscore = "mean_speed"\nabove = 0.0\n')
+    after = build_manifest(root, policy(root, "train_stage1"))
+    assert before.clips > 0 == after.clips
+    for mistake, says in (
+        ('split = "both"', "split"),
+        ('split = "train"\n[[leave_out]]\nreason = "ugly"\nwhere = "true"', "leave_out.0.reason"),
+        ('split = "train"\n[[leave_out]]\nreason = "low_quality"\nscore = "blur"', "wanted `where`"),
+        ("split = ", "Invalid value"),
+    ):
+        own.write_text(mistake)
+        with pytest.raises(UserError, match=says) as caught:
+            policy(root, "train_stage1")
+        assert str(own) in str(caught.value) and "mend it" in str(caught.value)
+
+
+def test_a_rule_over_a_column_that_is_not_there_is_one_line_and_leaves_the_manifest_as_it_was(root):
+    asked = policy(root, "eval")
+    before = build_manifest(root, asked)
+    with pytest.raises(UserError, match="policy eval.*beauty.*DESCRIBE clips"):
+        build_manifest(root, asked.with_rules((Rule(reason="low_quality", score="beauty", below=1),)))
+    assert build_manifest(root, asked).data_version == before.data_version
+
+
+def test_a_changed_threshold_needs_one_command_and_no_video(root, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(root.path))
+    emo = CliRunner()
+    shown = emo.invoke(main, ["manifest", "train_stage1"])
+    assert shown.output == text(root, "train_stage1")
+    assert "then run: emo manifest" in emo.invoke(main, ["manifest", "train_stage1", "--own"]).output
+    own = own_path(root, "train_stage1")
+    own.write_text(own.read_text().replace("below = 2", "below = 250"))
+    result = emo.invoke(main, ["manifest"])
+    assert result.exit_code == 0, result.output
+    left_out = {clip for clip, reason in _reasons(root, "train_stage1").items() if reason == "fewer_frames_than_window"}
+    assert left_out and all(CLIPS[clip][2] < 250 for clip in left_out)
+    assert emo.invoke(main, ["manifest", "nobody"]).exit_code == 2
+
+
+def test_hdtf_is_a_test_set_of_its_own_in_the_same_manifest(root):
+    report = build_manifest(root, policy(root, "hdtf_test"))
+    assert report.path == manifest_path(root, "eval") and report.clips == 0  # no clip here comes from HDTF's lists
+    assert "not_of_this_set" in report.rejects and set(_reasons(root, "hdtf_test")) == set(CLIPS)
+    build_manifest(root, policy(root, "eval"))
+    assert not _reasons(root, "hdtf_test")  # one test set at a time
 
 
 def test_training_reads_every_column_it_needs(root):
     import pyarrow.parquet as pq
 
-    build_manifest(root, TRAIN_STAGE1)
+    build_manifest(root, policy(root, "train_stage1"))
     table = pq.read_table(manifest_path(root, "train_stage1"))
     assert table.schema.equals(TABLES["manifest"].schema)

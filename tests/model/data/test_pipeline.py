@@ -138,3 +138,25 @@ def test_the_query_command_prints_columns_or_csv(root, monkeypatch):
     ask = ["query", "SELECT reason, count(*) AS n FROM rejected WHERE reason = 'truncated' GROUP BY 1"]
     assert CliRunner().invoke(main, ask).output.split() == ["reason", "n", "truncated", "1"]
     assert CliRunner().invoke(main, [*ask, "--csv"]).output.splitlines() == ["reason,n", "truncated,1"]
+
+
+@pytest.mark.weights
+def test_the_shards_sheets_show_its_clips_and_an_example_of_each_reason_and_are_made_once(root):
+    from PIL import Image
+
+    from emo_model.data.sheets import SIDE, reject_tiles, small, write_sheets
+
+    sheets = write_sheets(root, "s0000")
+    made = {path: path.stat().st_mtime_ns for path in (sheets.clips, sheets.rejects)}
+    assert Image.open(sheets.clips).width == SIDE  # one clip
+    tiles = list(reject_tiles(root, "s0000", root.read("rejected", "s0000").to_pylist()))
+    shown = {tile.lines[0].split()[0]: np.asarray(tile.picture) for tile in tiles}
+    assert set(shown) == {row["reason"] for row in root.read("rejected", "s0000").to_pylist()}
+    assert shown["no_face"].std() > 10  # a frame of the film
+    assert shown["empty_file"].std() == 0  # there is no picture of nothing
+    assert len(small(sheets.rejects)) <= 20_000
+    assert write_sheets(root, "s0000") == sheets
+    assert made == {path: path.stat().st_mtime_ns for path in made}
+    sheets.clips.with_suffix(".inputs").write_text("other rows")
+    write_sheets(root, "s0000")
+    assert all(path.stat().st_mtime_ns > before for path, before in made.items())
