@@ -23,10 +23,44 @@ class Score:
 
 
 SCORES: tuple[Score, ...] = (
-    Score("blur", "sharpness of the face", "variance of the Laplacian inside the face box, median over frames"),
-    Score("min_face_px", "size of the face", "height of the 478 landmarks' extent in source pixels, smallest"),
-    Score("brightness", "brightness of the picture", "mean luma of 48 frames"),
-    Score("camera_motion", "movement of the camera", "flow of background corners, mean over 24 pairs"),
+    Score(
+        "blur",
+        "sharpness of the face",
+        "variance of the Laplacian inside the face box, median over frames",
+        finds="blur < 60",
+    ),
+    Score(
+        "min_face_px",
+        "size of the face",
+        "height of the 478 landmarks' extent in source pixels, smallest",
+        finds="min_face_px < 100",
+    ),
+    Score(
+        "brightness",
+        "too dark or too bright a picture",
+        "mean luma of 24 frames",
+        finds="brightness < 45 OR brightness > 210",
+    ),
+    Score(
+        "camera_motion",
+        "movement of the camera",
+        "flow of background corners, mean over 24 pairs",
+        finds="camera_motion > 0.5",
+    ),
+    Score(
+        "text_area",
+        "burnt-in text",
+        "lines of PP-OCRv4's detector that stay in three of five frames",
+        finds="text_area > 0.003",
+        model="text_detector",
+    ),
+    Score(
+        "hands_fraction",
+        "hands on or beside the face",
+        "MediaPipe's hand landmarker, three frames a second",
+        finds="hands_fraction > 0.1",
+        model="hand_landmarker",
+    ),
     Score("sync_confidence", "sound and lips belong together", "SyncNet's LSE-C", model="syncnet"),
     Score("av_offset_frames", "sound and picture apart", "SyncNet's offset, frames at 25 fps", model="syncnet"),
 )
