@@ -11,7 +11,7 @@ import csv
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from emo_model.data.faces import Landmarker
 from emo_model.data.hands import Hands
 from emo_model.data.media import Picture, frames
 from emo_model.data.pipeline import SHARD_STEPS
-from emo_model.data.quality import picture_scores
+from emo_model.data.quality import picture_scores, sampled
 from emo_model.data.scores import SCORES
 from emo_model.data.shards import run_step
 from emo_model.data.store import DataRoot
@@ -40,6 +40,7 @@ CAPTIONS = (  # font of matplotlib's, letters' height over the picture's, where,
     ("STIXGeneral.ttf", 0.055, "top", "plain", "Breaking news: talks go on"),
     ("DejaVuSansMono.ttf", 0.035, "corner", "outline", "00:12:45"),
     ("cmb10.ttf", 0.09, "bottom", "outline", "NO WAY"),
+    ("DejaVuSans.ttf", 0.025, "bottom", "plain", "all rights reserved, 2026"),
 )
 # Outlines of the sample's hand, drawn by eye: frame of its first clip -> corners in a crop of 256.
 HANDS = {
@@ -54,20 +55,28 @@ HANDS = {
 }  # fmt: skip
 SMALL = 100  # face height in pixels below which a face is to be found small
 KINDS = ("real", "made")
+Pictures = dict[int, Picture]  # by frame number
 
 
 @dataclass
 class Clip:
-    """One clip: its pictures, the face box in their pixels, and its labels."""
+    """One clip: the pictures that scores look at, the union of its face boxes in their pixels, and its labels."""
 
     name: str
-    pictures: list[Picture]
+    path: Path
+    count: int  # frames
+    pictures: Pictures
     face: list[float]
     labels: dict[str, bool]
 
-    def done(self, change: Callable[[int, Picture], Picture]) -> list[Picture]:
+    def done(self, change: Callable[[int, Picture], Picture]) -> Pictures:
         """Every picture (number, picture) changed."""
-        return [change(number, picture) for number, picture in enumerate(self.pictures)]
+        return {number: change(number, picture) for number, picture in self.pictures.items()}
+
+    @property
+    def side(self) -> int:
+        """Pixels a side."""
+        return len(self.pictures[0])
 
 
 Verdicts = dict[tuple[str, str], list[tuple[bool, bool, str]]]  # (score, kind) -> (is one, found, what)
@@ -91,15 +100,16 @@ def clips(folder: Path) -> Iterator[Clip]:
             for row in labelled:
                 if row["video"] == video and abs(float(row["start_s"]) - start_s) < 0.5:
                     labels = {name: row[name] == "1" for name in ("text", "hands", "moves", "blurred")}
-                    pictures = [picture for _, picture in frames(root.path / crop["path"])]
-                    yield Clip(f"{video} {start_s:.0f} s", pictures, crop["union_box"], labels)
+                    path, count = root.path / crop["path"], crop["num_frames"]
+                    pictures = dict(sampled(path, count))
+                    yield Clip(f"{video} {start_s:.0f} s", path, count, pictures, crop["union_box"], labels)
 
 
 # ---- what is done to pictures ----
 
 
-def captioned(clip: Clip, font: str, height: float, at: str, style: str, text: str) -> list[Picture]:
-    side = len(clip.pictures[0])
+def captioned(clip: Clip, font: str, height: float, at: str, style: str, text: str) -> Pictures:
+    side = clip.side
     letters = ImageFont.truetype(str(Path(matplotlib.get_data_path(), "fonts/ttf", font)), round(height * side))
     width = letters.getlength(text)
     x = side - width - 6 if at == "corner" else (side - width) / 2
@@ -118,9 +128,9 @@ def captioned(clip: Clip, font: str, height: float, at: str, style: str, text: s
     return clip.done(change)
 
 
-def checked(clip: Clip) -> list[Picture]:
+def checked(clip: Clip) -> Pictures:
     """A checked shirt over the lower fifth, moving with the breath: regular, dark on light, and no text."""
-    side = len(clip.pictures[0])
+    side = clip.side
     rows, columns = np.mgrid[: side // 5, :side]
 
     def change(number: int, picture: Picture) -> Picture:
@@ -131,9 +141,9 @@ def checked(clip: Clip) -> list[Picture]:
     return clip.done(change)
 
 
-def with_hand(clip: Clip, hand: Picture, outline: list, share: float, mirror: bool, scale: float) -> list[Picture]:
+def with_hand(clip: Clip, hand: Picture, outline: list, share: float, mirror: bool, scale: float) -> Pictures:
     """The hand comes in from below over the first `share` of the pictures, and is never quite still."""
-    side = len(clip.pictures[0])
+    side = clip.side
     mask = np.zeros(hand.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.array(outline) * len(hand) // 256], 255)
     mask = cv2.GaussianBlur(mask, (5, 5), 0)
@@ -143,7 +153,7 @@ def with_hand(clip: Clip, hand: Picture, outline: list, share: float, mirror: bo
     own = np.flatnonzero(mask.any(axis=0)).mean()
 
     def change(number: int, picture: Picture) -> Picture:
-        if number >= share * len(clip.pictures):
+        if number >= share * clip.count:
             return picture
         drop = side * (1 - scale) + 3 * np.sin(number / 10)
         place = np.array([[scale, 0, middle - scale * own], [0, scale, drop]], np.float32)
@@ -153,10 +163,10 @@ def with_hand(clip: Clip, hand: Picture, outline: list, share: float, mirror: bo
     return clip.done(change)
 
 
-def shaken(clip: Clip, pixels: float) -> list[Picture]:
+def shaken(clip: Clip, pixels: float) -> Pictures:
     """A camera that wanders by about that many pixels a frame of a crop of 256, up to 24 pixels away."""
-    side = len(clip.pictures[0])
-    path = 24 * np.sin(np.arange(len(clip.pictures)) * pixels / 24 * np.pi / 2)
+    side = clip.side
+    path = 24 * np.sin(np.arange(clip.count) * pixels / 24 * np.pi / 2)
     return clip.done(
         lambda number, picture: cv2.warpAffine(
             picture, np.float32([[1, 0, path[number] * side / 256], [0, 1, 0]]), (side, side),
@@ -165,23 +175,27 @@ def shaken(clip: Clip, pixels: float) -> list[Picture]:
     )  # fmt: skip
 
 
-def lit(clip: Clip, gain: float) -> list[Picture]:
+def lit(clip: Clip, gain: float) -> Pictures:
     return clip.done(lambda _, picture: np.clip(picture * gain, 0, 255).astype(np.uint8))
 
 
-def blurred(clip: Clip, sigma: float) -> list[Picture]:
-    wide = sigma * len(clip.pictures[0]) / 256
+def blurred(clip: Clip, sigma: float) -> Pictures:
+    wide = sigma * clip.side / 256
     return clip.done(lambda _, picture: cv2.GaussianBlur(picture, (0, 0), wide))
 
 
 # ---- what the scores say ----
 
 
-def face_height(pictures: list[Picture]) -> float | None:
-    """As min_face_px is measured: the smallest extent of the landmarks; None where no face is found."""
+def faces(pictures: Iterable[Picture]) -> list[np.ndarray | None]:
+    """The face box of each picture, as the landmarks have it; None where none is found."""
     with Landmarker() as landmarker:
-        boxes = [landmarker.see(number / 3, picture)["box"] for number, picture in enumerate(pictures[::10])]
-    return min((float(box[3] - box[1]) for box in boxes if box is not None), default=None)
+        return [landmarker.see(number / 3, picture)["box"] for number, picture in enumerate(pictures)]
+
+
+def face_height(pictures: Iterable[Picture]) -> float | None:
+    """As min_face_px is measured: the smallest face; None where none is found."""
+    return min((float(box[3] - box[1]) for box in faces(pictures) if box is not None), default=None)
 
 
 def finds(name: str, value: float | None) -> bool:
@@ -189,18 +203,19 @@ def finds(name: str, value: float | None) -> bool:
     return value is not None and duckdb.sql(f"SELECT {line} FROM (SELECT {value} AS {name})").fetchall() == [(True,)]
 
 
-def judge(clip: Clip, hand_pictures: dict[int, Picture], hands: Hands, verdicts: Verdicts) -> None:
-    count = len(clip.pictures)
-
-    def scores(pictures: list[Picture], *, text: bool = False, hand: bool = False) -> dict[str, float | None]:
-        return picture_scores(enumerate(pictures), count, clip.face, hands if hand else None, text=text)
+def judge(clip: Clip, hand_pictures: Pictures, hands: Hands, verdicts: Verdicts) -> None:
+    def scores(pictures: Pictures, *, text: bool = False, hand: bool = False) -> dict[str, float | None]:
+        return picture_scores(pictures.items(), clip.count, clip.face, hands if hand else None, text=text)
 
     def say(name: str, kind: str, truth: bool, value: float | None, what: str) -> None:
         shown = "-" if value is None else f"{value:.4f}"
         verdicts[name, kind].append((truth, finds(name, value), f"{clip.name}, {what}: {shown}"))
 
-    def sharpness(pictures: list[Picture]) -> float:
-        return float(np.median([blur(picture, np.array(clip.face)) for picture in pictures[::10]]))
+    looks = [number for number in clip.pictures if number % 10 == 0]
+    boxes = dict(zip(looks, faces(clip.pictures[number] for number in looks), strict=True))
+
+    def sharpness(pictures: Pictures) -> float:
+        return float(np.median([blur(pictures[number], box) for number, box in boxes.items() if box is not None]))
 
     own = scores(clip.pictures, text=True, hand=True)
     say("text_area", "real", clip.labels["text"], own["text_area"], "as it is")
@@ -212,6 +227,9 @@ def judge(clip: Clip, hand_pictures: dict[int, Picture], hands: Hands, verdicts:
             say("text_area", "made", True, scores(captioned(clip, *caption), text=True)["text_area"], caption[4])
         say("text_area", "made", False, scores(checked(clip), text=True)["text_area"], "a checked shirt")
     if not clip.labels["hands"]:
+        mirrored = clip.done(lambda _, picture: np.ascontiguousarray(picture[:, ::-1]))
+        for pictures, what in ((checked(clip), "a checked shirt"), (mirrored, "mirrored")):
+            say("hands_fraction", "made", False, scores(pictures, hand=True)["hands_fraction"], what)
         for number, (frame, outline) in enumerate(HANDS.items()):
             for share, mirror, scale in ((1.0, bool(number % 2), 0.9), (0.4, not number % 2, 0.7)):
                 pasted = with_hand(clip, hand_pictures[frame], outline, share, mirror, scale)
@@ -224,14 +242,15 @@ def judge(clip: Clip, hand_pictures: dict[int, Picture], hands: Hands, verdicts:
         for sigma in (0.4, 2.0, 3.0, 4.0):
             say("blur", "made", sigma > 1, sharpness(blurred(clip, sigma)), f"blurred by {sigma} pixels of 256")
     if own["camera_motion"] is not None:
-        in_256 = 256 / len(clip.pictures[0])
+        in_256 = 256 / clip.side
         say("camera_motion", "real", clip.labels["moves"], own["camera_motion"] * in_256, "as it is")
         for pixels in (1.0, 2.0):
             motion = scores(shaken(clip, pixels))["camera_motion"]
             say("camera_motion", "made", True, motion and motion * in_256, f"shaken, {pixels} pixels a frame")
-    whole = face_height(clip.pictures)
-    for share in (1.0, 0.8, 0.6, 0.4) if whole else ():
-        smaller = [cv2.resize(p, None, fx=share, fy=share, interpolation=cv2.INTER_AREA) for p in clip.pictures[::10]]
+    whole = min(float(box[3] - box[1]) for box in boxes.values() if box is not None)
+    for share in (1.0, 0.8, 0.6, 0.4):
+        smaller = (cv2.resize(clip.pictures[number], None, fx=share, fy=share, interpolation=cv2.INTER_AREA)
+                   for number in looks)  # fmt: skip
         say("min_face_px", "made", share * whole < SMALL, face_height(smaller), f"at {share}, {share * whole:.0f} px")
 
 
@@ -242,7 +261,7 @@ def main() -> None:
         found = sorted(clips(Path(folder)), key=lambda clip: not clip.labels["hands"])
         for clip in found:
             if clip.labels["hands"]:
-                hand_pictures |= {number: clip.pictures[number] for number in HANDS}
+                hand_pictures |= {n: picture for n, (_, picture) in enumerate(frames(clip.path)) if n in HANDS}
             judge(clip, hand_pictures, hands, verdicts)
     print(f"{len(found)} clips")
     for name in dict.fromkeys(name for name, _ in verdicts):

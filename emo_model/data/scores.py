@@ -39,7 +39,7 @@ SCORES: tuple[Score, ...] = (
         "brightness",
         "too dark or too bright a picture",
         "mean luma of 24 frames",
-        finds="brightness < 45 OR brightness > 210",
+        finds="brightness < 45 OR brightness > 190",
     ),
     Score(
         "camera_motion",
@@ -58,7 +58,7 @@ SCORES: tuple[Score, ...] = (
         "hands_fraction",
         "hands on or beside the face",
         "MediaPipe's hand landmarker, three frames a second",
-        finds="hands_fraction > 0.1",
+        finds="hands_fraction > 0.05",
         model="hand_landmarker",
     ),
     Score("sync_confidence", "sound and lips belong together", "SyncNet's LSE-C", model="syncnet"),
