@@ -129,6 +129,18 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         ),
     ),
     Weight(
+        "silero_vad", "silero_vad_16k.safetensors", "voice activity: where somebody speaks", "MIT",
+        "github.com/snakers4/silero-vad, src/silero_vad/data/silero_vad_16k.safetensors",
+        1_239_748, "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1",
+        PackagedFile(Package("silero-vad", "6.2.3"), ("silero_vad/data/silero_vad_16k.safetensors",)),
+    ),
+    Weight(
+        "resemblyzer", "resemblyzer-pretrained.pt", "speaker embeddings: one voice or several", "Apache-2.0",
+        "github.com/resemble-ai/Resemblyzer, resemblyzer/pretrained.pt",
+        17_090_379, "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        PackagedFile(Package("resemblyzer", "0.1.4"), ("resemblyzer/pretrained.pt",)),
+    ),
+    Weight(
         "inception", "pt_inception-2015-12-05-6726825d.pth", "FID's network: Inception v3",
         "Apache-2.0",
         "github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",

@@ -1,4 +1,4 @@
-"""emo prepare, catalog, manifest, query, why, preview, remove: the data without Dagster."""
+"""emo prepare, plan, catalog, manifest, query, why, preview, remove: the data without Dagster."""
 
 import csv
 import sys
@@ -23,16 +23,20 @@ def _root() -> "DataRoot":
 @click.option("--name", help="Name of the collection; the folder's own name otherwise.")
 @click.option(
     "--identity",
-    type=click.Choice(["none", "hdtf", "folder"]),
+    type=click.Choice(["none", "hdtf", "celebv-hq", "vfhq", "folder"]),
     default="none",
-    help="What names the person: nothing, HDTF's file names, or the sub-folder.",
+    help="What names the person: nothing, a data set's file names, or the sub-folder.",
 )
 @click.option(
+    "--lists",
     "--hdtf",
     "annotations",
     type=click.Path(path_type=Path),
-    help="Folder of HDTF's lists: FOLDER then holds its whole videos; without FOLDER they are downloaded.",
+    help="HDTF's folder of lists, celebvhq_info.json, or VFHQ's meta_info: FOLDER then holds the data set's videos or "
+    "clips; without FOLDER its videos are downloaded.",
 )
+@click.option("--rate", type=float, help="Megabytes a second of all downloads together; kept for this data root.")
+@click.option("--pause", type=float, help="Seconds between two requests to a site; kept for this data root.")
 @click.option("--preset", "preset_name", help="Whose crop size and limits to use; TINY's for a new data root.")
 @click.option("--workers", default=2, show_default=True, help="Processes a step.")
 def prepare(
@@ -41,6 +45,8 @@ def prepare(
     name: str | None,
     identity: str,
     annotations: Path | None,
+    rate: float | None,
+    pause: float | None,
     preset_name: str | None,
     workers: int,
 ) -> None:
@@ -48,7 +54,9 @@ def prepare(
 
     Videos stay where they are. Without FOLDER: what is registered already, and what lies in 0_raw.
     """
-    from emo_model.data import hdtf, pipeline, sources
+    from emo_model.data import annotations as annotated
+    from emo_model.data import pipeline, sources
+    from emo_model.data.downloads import Downloads
 
     pipeline.require_weights()
     root = _root().create()
@@ -56,16 +64,32 @@ def prepare(
         from emo_model.config import preset
 
         preset(preset_name).data.save(root)
+    asked = {name: value for name, value in (("rate_mb_s", rate), ("pause_s", pause)) if value is not None}
+    if asked:
+        Downloads.of(root).with_(**asked).save(root)
     if annotations:
-        lists = hdtf.read(annotations)
-        click.echo("\n".join((hdtf.summary(lists), *(f"  {line}" for line in lists.defects))), err=True)
+        lists = annotated.read(annotations)
+        click.echo("\n".join((lists.summary(), *(f"  {line}" for line in lists.defects))), err=True)
     if folder:
         sources.add_folder(root, folder, name, licence, identity, annotations)  # type: ignore[arg-type]
     elif annotations:
-        sources.add_hdtf(root, annotations, name or "hdtf")
+        sources.add_lists(root, annotations, name)
     report = pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
     click.echo(f"{report.clips} clips in {root.path}; left out: {report.rejects or 'nothing'}")
     click.echo('look at them with: emo query "SELECT clip_id, split, mean_speed FROM clips"; emo preview CLIP')
+
+
+@click.command()
+@click.argument("source", nargs=-1, type=click.Path(path_type=Path))
+def plan(source: tuple[Path, ...]) -> None:
+    """What SOURCE... would cost: hours, shards, core-hours, disk, downloads. Starts nothing, asks no site.
+
+    SOURCE is a folder of videos, a list of URLs (.txt) or a data set's lists (as for prepare --lists); without any:
+    what is registered.
+    """
+    from emo_model.data.plan import plan as make
+
+    click.echo("\n".join(make(_root() if source else _root().require(), source).lines()))
 
 
 @click.command()
@@ -177,4 +201,4 @@ def remove(name: str, workers: int) -> None:
             click.echo("\n".join(f"  {line}" for line in lines))
 
 
-COMMANDS = (prepare, catalog, manifest, query, why, preview, remove)
+COMMANDS = (prepare, plan, catalog, manifest, query, why, preview, remove)

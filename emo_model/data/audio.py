@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from emo_model.data import media
 from emo_model.data.audio_encoders import FPS, RATE, encoder_identity, load_encoder
+from emo_model.data.config import DataConfig
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
 from emo_model.data.store import DataRoot, atomic, file_sha256
+from emo_model.data.vocals import separator
 
 MISSING_S = 0.1  # seconds of sound that may be missing, and are filled with silence
 SILENT = 1e-3  # -60 dB re full scale: a clip whose every sample lies below is silent
@@ -117,7 +119,9 @@ def read_wav(path: Path) -> NDArray[np.float32]:
 
 
 def _feature_items(root: DataRoot, shard: str) -> list[Item]:
-    return items_by_video(root, shard, ("clip_audio",), *encoder_identity())
+    vocals = DataConfig.of(root).vocals
+    separator(vocals)  # a bad name is told before the work starts
+    return items_by_video(root, shard, ("clip_audio",), *encoder_identity(), *filter(None, [vocals]))
 
 
 def _feature_work(root: DataRoot, shard: str, item: Item) -> Result:
@@ -128,8 +132,9 @@ def _feature_work(root: DataRoot, shard: str, item: Item) -> Result:
 
 
 def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
-    encoder = load_encoder()
-    features = encoder.features(read_wav(root.path / sound["path"]), clip["num_frames"])
+    encoder, vocals = load_encoder(), DataConfig.of(root).vocals
+    samples = separator(vocals)(read_wav(root.path / sound["path"]), RATE)
+    features = encoder.features(samples, clip["num_frames"])
     path = root.media("4_audio", shard, f"{clip['clip_id']}.npy")
     with atomic(path) as temporary:
         np.save(temporary, features)
@@ -141,6 +146,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
         "width": encoder.width,
         "encoder": encoder.name,
         "encoder_sha256": encoder.sha256,
+        "vocals": vocals or None,
         "sha256": file_sha256(path),
     }
 
@@ -156,7 +162,7 @@ CLIP_AUDIO = Step(
 )
 AUDIO_FEATURES = Step(
     name="audio_features",
-    version=2,
+    version=3,
     tables=("audio",),
     after=("clip_audio",),
     description="Hidden states of the audio encoder, float16 (frames, layers, width), one a frame at 30 fps.",

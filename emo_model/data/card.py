@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from emo_model.data.availability import CARD, CARD_HEADER, GONE, GONE_HEADER
 from emo_model.data.catalog import query
 from emo_model.data.records import REASONS
 from emo_model.data.scores import SCORES
@@ -42,6 +43,9 @@ def card(root: DataRoot) -> str:
     )
     parts = ["# Dataset card", _INTRODUCTION]
     parts += [f"## {title}\n{_table(root, sql, header)}" for title, sql, header in sections]
+    if query(root, "FROM availability LIMIT 1")[1]:
+        parts.append(f"## What of the lists is to be had\n{_table(root, CARD, CARD_HEADER)}")
+        parts.append(f"Gone, by reason:\n\n{_table(root, GONE, GONE_HEADER)}")
     parts += [f"## Left out, by reason\n{_rejects(root)}", _sheets(root)]
     parts += [f"## {title}\n{_histogram(root, *rest)}" for title, *rest in _HISTOGRAMS]
     parts += [_LIMITS]

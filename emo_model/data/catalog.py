@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from emo_model.data import availability
 from emo_model.data.records import IDENTITIES, SCORE_CARDS, SPLITS, TABLES, Table
 from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
@@ -92,6 +93,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
     _comment(connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS)
     connection.execute(_HISTOGRAM)
     _comment(connection, "VIEW", "speed_histogram", "one bin of head rotation speed", _HISTOGRAM_COMMENTS)
+    for view, sql, row, comments in (
+        ("ranges", availability.RANGES, "one annotated range of a data set's lists", availability.RANGES_COMMENTS),
+        ("availability", availability.AVAILABILITY, "one subset of a data set", availability.AVAILABILITY_COMMENTS),
+    ):
+        connection.execute(sql)
+        _comment(connection, "VIEW", view, row, comments)
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model import weights
+from emo_model.data.annotations import Range
 from emo_model.data.config import DataConfig
-from emo_model.data.hdtf import Range
 from emo_model.data.jump_cuts import jumps
 from emo_model.data.media import Picture, decode, unrounded
 from emo_model.data.shards import Item, Result, Step
@@ -132,7 +132,9 @@ def faces_of(rows: list[Row], size: tuple[int, int]) -> Faces:
 
 def items(root: DataRoot, shard: str) -> list[Item]:
     """One item a usable video."""
-    numbers = DataConfig.of(root).digest(*(name for name in DataConfig.model_fields if name != "crop_size"))
+    numbers = DataConfig.of(root).digest(
+        *(name for name in DataConfig.model_fields if name not in ("crop_size", "vocals"))
+    )
     model = weights.REGISTRY[MODEL].sha256
     rows = root.read("videos", shard, ["video_id", "status"]).to_pylist()
     videos = [row["video_id"] for row in rows if row["status"] == "ok"]

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from emo_model.data.policy import Policy
 from emo_model.data.records import MANIFEST, REJECTED
+from emo_model.data.sound_shift import AGREED_OFFSETS, OFFSET_LEFT, SHIFT_FRAMES
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_parquet, write_rows
 from emo_model.errors import UserError
 
@@ -110,13 +111,15 @@ def _number(value: float | None) -> str:
     return f"CAST({'NULL' if value is None else repr(value)} AS DOUBLE)"
 
 
-_CANDIDATES = """
+_CANDIDATES = f"""
     CREATE TEMP TABLE candidates AS
     SELECT c.*, i.identity_id, s.split, v.source, v.licence, k.size, k.union_box, a.path AS sound_path,
+        {SHIFT_FRAMES} AS sound_shift_frames, {OFFSET_LEFT} AS av_offset_left_frames,
         f.path AS audio_path, f.encoder AS audio_encoder, f.sha256 AS audio_sha256, x.id IS NOT NULL AS sound_cut_short,
         CAST($protocol AS VARCHAR) AS protocol
     FROM clip_rows c JOIN identities i USING (clip_id) JOIN splits s USING (identity_id) JOIN crops k USING (clip_id)
     JOIN (SELECT * FROM videos WHERE status = 'ok') v ON v.video_id = c.video_id
+    LEFT JOIN ({AGREED_OFFSETS}) o ON o.video_id = c.video_id
     LEFT JOIN clip_audio a ON a.clip_id = c.clip_id LEFT JOIN audio f ON f.clip_id = c.clip_id
     LEFT JOIN (SELECT id FROM rejected WHERE step = 'clip_audio' AND reason = 'audio_too_short') x
         ON x.id = c.clip_id"""

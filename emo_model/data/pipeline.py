@@ -18,15 +18,18 @@ from emo_model.data.audio_encoders import default_encoder
 from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
+from emo_model.data.config import DataConfig
 from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
 from emo_model.data.manifests import build_manifest
 from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
 from emo_model.data.sheets import write_sheets
+from emo_model.data.sound import SOUND_SCORES
 from emo_model.data.splits import build_speed_buckets, build_splits
 from emo_model.data.store import DataRoot
 from emo_model.data.sync import SYNC_SCORES
+from emo_model.data.vocals import separator
 
 SHARD_STEPS: tuple[Step, ...] = (
     fetch.STEP,
@@ -38,6 +41,7 @@ SHARD_STEPS: tuple[Step, ...] = (
     CLIP_AUDIO,
     AUDIO_FEATURES,
     SYNC_SCORES,
+    SOUND_SCORES,
     QUALITY_SCORES,
     CLIP_ROWS_STEP,
 )
@@ -76,11 +80,15 @@ def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None]
     """Bring everything up to date: register new sources, every step of every shard, then the data set.
 
     What is up to date is kept, so a second call, or one after a kill, only does what is left. `progress` gets a line
-    whenever a video is done. UserError naming the command where weights are missing, before anything long starts.
+    whenever a video is done. UserError where weights are missing, naming the command, or where the vocal separator
+    cannot be imported: before anything long starts.
     """
     require_weights()
-    shards = list(sources.register(root.create()).shards)
-    steps = []
+    separator(DataConfig.of(root).vocals)
+    registry = sources.register(root.create())
+    for name, reason in registry.skipped:
+        progress(f"not taken: {name}: {reason}")
+    shards, steps = list(registry.shards), []
     for shard in shards:
         for step in SHARD_STEPS:
             report = run_step(step, root, shard, workers=workers, progress=progress)

@@ -56,11 +56,11 @@ def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
     return pa.list_(of)
 
 
-_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high
+_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high; box: left, top, right, bottom as shares
     pa.struct(
         [
             ("id", STRING), ("start_s", FLOAT), ("end_s", FLOAT),
-            ("square", pa.list_(INT)), ("height", INT),
+            ("square", pa.list_(INT)), ("height", INT), ("box", pa.list_(FLOAT)),
         ]
     )
 )  # fmt: skip
@@ -127,8 +127,9 @@ SOURCES = Table(
         Column("uri", STRING, "path relative to its collection, or URL"),
         Column("licence", STRING, "licence as given with the collection"),
         Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
-        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL"),
-        Column("ranges", _RANGES, "annotated stretches that are used (HDTF)", null="the whole video"),
+        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL, or a folder of pictures"),
+        Column("ranges", _RANGES, "annotated stretches that are used", null="the whole video"),
+        Column("fps", FLOAT, "rate of a folder of pictures", "frames a second", "a video: it says so itself"),
         Column("split_hint", STRING, "train or test, where the collection fixes it", null="dealt by identity_splits"),
     ),
     ("number",),
@@ -201,7 +202,7 @@ PROPOSALS = _shard_table(
         Column("crop_y", INT, "top edge of the square crop", "source pixels"),
         Column("crop_size", INT, "side of the square crop", "source pixels"),
         Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
-        Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+        Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     ),
     ("clip_id",),
 )
@@ -291,6 +292,7 @@ AUDIO = _shard_table(
         Column("width", INT, "width of a layer"),
         Column("encoder", STRING, "name of the audio encoder"),
         Column("encoder_sha256", STRING, "sha256 of the encoder's weights"),
+        Column("vocals", STRING, "function that took the voice out of the sound first", null="the sound as it is"),
         Column("sha256", STRING, "sha256 of the array file's bytes"),
     ),
     ("clip_id",),
@@ -305,7 +307,25 @@ SYNC = _shard_table(
         SHARD,
         Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
         Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+        Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
         Column("method", STRING, "the scorer", null=_NO_MODEL),
+        NO_MODEL,
+    ),
+    ("clip_id",),
+)
+
+_NO_SPEECH = "no model for it, or too little speech"
+SOUND = _shard_table(
+    "sound",
+    "4_audio",
+    "one clip's sound scores",
+    (
+        CLIP_ID,
+        SHARD,
+        Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NO_MODEL),
+        Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NO_SPEECH),
+        Column("music_fraction", FLOAT, "share of the clip in which music plays"),
+        Column("clipped_fraction", FLOAT, "share of samples at full scale"),
         NO_MODEL,
     ),
     ("clip_id",),
@@ -328,11 +348,12 @@ QUALITY = _shard_table(
 )
 
 _SPEED = "degrees a frame at 30 fps"
+_NOT_HEARD = "no sound, too little speech, or no model for it"
 _CLIP_COLUMNS = (
     CLIP_ID,
     VIDEO_ID,
     SHARD,
-    Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+    Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     Column("start_s", FLOAT, "timestamp of frame 0 in the source, 0 at the video's first frame", "seconds"),
     Column("end_s", FLOAT, "start_s + num_frames / 30", "seconds"),
     Column("num_frames", INT, "frames at 30 fps"),
@@ -343,6 +364,12 @@ _CLIP_COLUMNS = (
     Column("has_audio", BOOL, "the clip has sound that is not digital silence"),
     Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
     Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+    Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
+    Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "no sound, or digital silence"),
+    Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NOT_HEARD),
+    Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NOT_HEARD),
+    Column("music_fraction", FLOAT, "share of the clip in which music plays", null="no sound"),
+    Column("clipped_fraction", FLOAT, "share of samples at full scale", null="no sound"),
     Column("blur", FLOAT, "variance of the Laplacian inside the face box"),
     Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
     Column("camera_motion", FLOAT, "mean background flow", "crop pixels a frame", "too little background"),
@@ -423,6 +450,7 @@ MANIFEST = Table(
             "audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"
         ),
         Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
+        Column("sound_shift_frames", INT, "frame j is trained with the sound of frame j + this (sound_shift.py)"),
         Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
         Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
         Column("labels_sha256", STRING, "hash of the frames' face boxes and speeds"),
@@ -475,8 +503,8 @@ EVALUATIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
-        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
+        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, SOUND,
+        QUALITY, CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
     )
 }  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emo_model.data.hdtf import Range
+from emo_model.data.annotations import Range
 
 LOOK_PX = 256  # longer side of the picture the detector compares; PySceneDetect's own choice for large videos' width
 MIN_SHOT_FRAMES = 5  # a flash is two cuts in a row, and none
@@ -31,7 +31,7 @@ class Shot:
     end: int
     start_s: float
     end_s: float
-    within: Range | None = None  # HDTF's annotated stretch, if only that part of the shot is used
+    within: Range | None = None  # the annotated stretch, if only that part of the shot is used
 
     @property
     def name(self) -> str:

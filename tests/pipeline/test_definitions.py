@@ -21,8 +21,9 @@ GRAPH = {
         "clip_audio": "face_tracks",
         "audio_features": "clip_audio",
         "sync_scores": "clip_audio face_clips head_speed",
+        "sound_scores": "clip_audio",
         "quality_scores": "face_clips",
-        "clip_rows": "audio_features clip_audio face_clips head_speed quality_scores sync_scores",
+        "clip_rows": "audio_features clip_audio face_clips head_speed quality_scores sound_scores sync_scores",
     },
     "dataset": {
         "identity_splits": "clip_rows",

@@ -67,6 +67,21 @@ def test_a_new_file_asks_for_registration_once_and_a_changed_one_again(
     assert len(changed.keys) == 1 and changed.keys != first.keys  # a run key is remembered for ever
 
 
+def test_channels_are_asked_once_a_day_and_not_at_every_tick(
+    defs: dg.Definitions, instance: dg.DagsterInstance, data: Data, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = 20_000.5 * 86_400
+    old(root.folder("0_raw") / "mine.urls.txt")
+    (root.folder("0_raw") / "listings.json").write_text("{}")
+    monkeypatch.setattr(sensors.time, "time", lambda: noon)
+    os.utime(root.folder("0_raw") / "mine.urls.txt", (0, 0))
+    first = tick(sensors.url_lists, defs, instance, data)
+    monkeypatch.setattr(sensors.time, "time", lambda: noon + 3600)
+    assert tick(sensors.url_lists, defs, instance, data, first.cursor).why == "no change in 1 files"
+    monkeypatch.setattr(sensors.time, "time", lambda: noon + 86_400)
+    assert tick(sensors.url_lists, defs, instance, data, first.cursor).keys != first.keys
+
+
 def test_a_file_still_being_copied_is_left_alone(
     defs: dg.Definitions, instance: dg.DagsterInstance, data: Data, root: DataRoot
 ) -> None:

@@ -93,7 +93,7 @@ def test_a_new_version_of_the_crop_leaves_all_sound_fresh(
     report(instance, "face_clips", "other crops", SHARD)  # made again: now its children know
     old_crop = stale(defs, instance)
     assert {"quality_scores", "sync_scores"} <= old_crop
-    assert not {"clip_audio", "audio_features", "head_pose", "head_speed", "face_tracks"} & old_crop
+    assert not {"clip_audio", "audio_features", "sound_scores", "head_pose", "head_speed", "face_tracks"} & old_crop
 
 
 def asset_names(assets: object) -> set[str]:

@@ -74,7 +74,7 @@ def test_a_clip_shorter_than_a_training_window_is_left_out_with_its_length_and_t
     build_manifest(root, policy(root, "train_stage2").with_rules(longer))
     rows = [row for row in root.read("rejected").to_pylist() if row["reason"] == "fewer_frames_than_window"]
     assert rows and all(row["threshold"] in (16, 301) and row["score"] < row["threshold"] for row in rows)
-    assert any(row["threshold"] == 301 for row in rows) and {row["detail"] for row in rows} == {"num_frames"}
+    assert any(row["threshold"] == 301 for row in rows) and {row["detail"] for row in rows} >= {"num_frames"}
 
 
 def test_sound_that_ended_too_early_is_not_called_missing_sound(root):

@@ -62,7 +62,7 @@ def trained(root: DataRoot, run: str, video: str | None, start: str | None = Non
     at = str(root.folder("6_checkpoints") / start / "checkpoints" / "step-0000001") if start else None
     (folder / "run.json").write_text(json.dumps({"start": at}))
     row = dict.fromkeys(MANIFEST.schema.names, "x") | {"video_id": video, "start_s": 0.0, "num_frames": 9, "size": 64}
-    row |= {"union_box": [0.0] * 4, "mean_speed": None}
+    row |= {"union_box": [0.0] * 4, "sound_shift_frames": 0, "mean_speed": None}
     write_rows(folder / "clips.parquet", MANIFEST, [row] if video else [])
 
 
