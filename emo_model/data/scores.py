@@ -2,7 +2,8 @@
 
 A score is a column of `clips`. It finds its thing where `finds` holds, a line of SQL that a policy may use as it stands
 or move. Precision and recall are those of that line on the labelled handful of `benchmarks/scores_*.py`; null where
-nothing was there to count; where the line was chosen on the same clips, `labelled` says so. Without its model a score is null, and the clip's `no_model` names it: never a constant.
+nothing was there to count. Where the line was fitted on those same clips, `labelled` says so. Without its model a score
+is null, and the clip's `no_model` names it: never a constant.
 """
 
 from dataclasses import dataclass
@@ -87,7 +88,7 @@ SCORES: tuple[Score, ...] = (
     Score(
         "speech_fraction", "hardly anybody speaks", "Silero VAD 6, share of 32 ms chunks from probability 0.5 on",
         finds="speech_fraction < 0.4", model="silero_vad", precision=1.0, recall=1.0,
-        labelled="375 clips of 13 recordings of speech (also in music, noise, hum), 51 with a fourth of it or none; the line fitted there",
+        labelled="375 clips of 13 recordings of speech (also in music, noise, hum), 51 with hardly any; fitted",
     ),
     Score(
         "other_voice_fraction", "more than one voice", "GE2E embeddings of 1.2 s of speech, grouped by mean distance",
@@ -97,6 +98,6 @@ SCORES: tuple[Score, ...] = (
     Score(
         "music_fraction", "music, under speech too", "Continuous Frequency Activation: tones that are held",
         finds="music_fraction > 0.3", precision=0.94, recall=0.89,
-        labelled="318 clips of 3 pieces alone and 0 to 15 dB under speech, 108 of speech, noise, hum; weighed alike; fitted",
+        labelled="318 clips of 3 pieces alone, 0 to 15 dB under speech; 108 of speech, noise, hum; weighed alike; fitted",
     ),
 )  # fmt: skip
