@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emo_model.data import media
 from emo_model.data.audio_encoders import FPS, RATE, encoder_identity, load_encoder
+from emo_model.data.fingerprints import sound_words
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
@@ -90,6 +91,7 @@ def _write(root: DataRoot, shard: str, clip: Row, samples: NDArray[np.float32]) 
         "samples": len(samples),
         "rms_db": 20 * float(np.log10(loudness)) if loudness else None,
         "is_silent": bool(np.abs(samples).max(initial=0) < SILENT),
+        "sound_hash": sound_words(samples).tobytes(),
         "sha256": sha256,
     }
 
@@ -147,10 +149,10 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
 
 CLIP_AUDIO = Step(
     name="clip_audio",
-    version=2,
+    version=3,
     tables=("clip_audio",),
     after=("shots_and_faces",),
-    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",
+    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB; fingerprint.",
     items=_sound_items,
     work=_sound_work,
 )

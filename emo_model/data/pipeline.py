@@ -18,8 +18,10 @@ from emo_model.data.audio_encoders import default_encoder
 from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
+from emo_model.data.face_embeddings import FACE_EMBEDDINGS
 from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
 from emo_model.data.manifests import EVAL, TRAIN_STAGE1, TRAIN_STAGE2, build_manifest
+from emo_model.data.near_duplicates import build_near_duplicates
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
 from emo_model.data.splits import build_speed_buckets, build_splits
@@ -37,10 +39,12 @@ SHARD_STEPS: tuple[Step, ...] = (
     AUDIO_FEATURES,
     SYNC_SCORES,
     QUALITY_SCORES,
+    FACE_EMBEDDINGS,
     CLIP_ROWS_STEP,
 )
 
 DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
+    "near_duplicates": build_near_duplicates,
     "identity_splits": build_splits,
     "speed_buckets": build_speed_buckets,
     "train_manifest_stage1": lambda root: build_manifest(root, TRAIN_STAGE1),
