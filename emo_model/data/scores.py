@@ -35,7 +35,7 @@ SCORES: tuple[Score, ...] = (
         finds="near_duplicate_of IS NOT NULL",
         precision=1.0,
         recall=1.0,
-        labelled="45 pairs of 3 films and 5 copies of each, made by benchmarks/scores_people.py, among 28 clips; thresholds set on them",
+        labelled="45 pairs of 3 films and 5 copies of each, among 28 clips; the thresholds were set on them",
     ),
     Score("av_offset_frames", "sound and picture apart", "SyncNet's offset, frames at 25 fps", model="syncnet"),
 )
