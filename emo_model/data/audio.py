@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from emo_model.data import media
 from emo_model.data.audio_encoders import FPS, RATE, encoder_identity, load_encoder
 from emo_model.data.config import DataConfig
+from emo_model.data.fingerprints import sound_words
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
@@ -94,6 +95,7 @@ def _write(root: DataRoot, shard: str, clip: Row, samples: NDArray[np.float32]) 
         "samples": len(samples),
         "rms_db": 20 * float(np.log10(loudness)) if loudness else None,
         "is_silent": bool(np.abs(samples).max(initial=0) < SILENT),
+        "sound_hash": sound_words(samples).tobytes(),
         "sha256": sha256,
     }
 
@@ -158,7 +160,7 @@ CLIP_AUDIO = Step(
     version=3,
     tables=("clip_audio",),
     after=("shots_and_faces",),
-    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",
+    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB; fingerprint.",
     items=_sound_items,
     work=_sound_work,
 )

@@ -103,8 +103,9 @@ _HISTOGRAMS = (
 )
 
 _LIMITS = """## Limits
-A person whom the collection does not name counts as one person a video (`unknown:VIDEO_ID`): the same person in two
-unnamed videos may then stand in both splits. Languages are not known: no model for them is here. Pose comes from
+Whom the collection does not name is told by face (`unknown:VIDEO_ID`, by the first video that shows them); a clip
+without an embedding counts as its video's one person, who may then stand in both splits.
+Languages are not known: no model for them is here. Pose comes from
 MediaPipe with an assumed 63 degree vertical field of view; its noise alone measures 0.3 to 0.5 degrees a frame."""
 
 

@@ -21,7 +21,7 @@ from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
 from emo_model.errors import UserError
 
-VIEWS = ("frames", "audio")  # large: read where they lie
+VIEWS = ("frames", "audio", "face_embeddings")  # large: read where they lie
 MANIFESTS = ("train_stage1", "train_stage2", "held_out_stage1", "held_out_stage2", "eval")
 INTERNAL = (
     "fetched",
@@ -29,18 +29,20 @@ INTERNAL = (
     "manifest",
     "scores",
 )  # told in full by videos and frames; manifests have their own names, and scores are no file
-BOOKKEEPING = ("input_sha256", "step_version")
+NOT_SHOWN = ("input_sha256", "step_version", "face_hash", "sound_hash")  # for steps only; hashes are large
 
 # `clips` is what the shards know about a clip, and what only all shards together know.
 CLIPS_COMMENTS = {
     **{column.name: column.comment for column in TABLES["clip_rows"].columns},
-    **{column.name: column.comment for column in (IDENTITIES.columns[1], SPLITS.columns[1])},
+    **{column.name: column.comment for column in (IDENTITIES.columns[2], SPLITS.columns[1])},
     "source": "collection the video came from",
     "licence": "licence as given with the collection",
+    "near_duplicate_of": "the better clip that shows the same recording; null: none",
 }
 _CLIPS = """
-    CREATE VIEW clips AS SELECT c.*, i.identity_id, s.split, v.source, v.licence FROM clip_rows c
-    LEFT JOIN identities i USING (clip_id) LEFT JOIN splits s USING (identity_id)
+    CREATE VIEW clips AS SELECT c.*, i.identity_id, s.split, v.source, v.licence, d.near_duplicate_of
+    FROM clip_rows c LEFT JOIN (SELECT clip_id, identity_id FROM identities) i USING (clip_id)
+    LEFT JOIN splits s USING (identity_id) LEFT JOIN near_duplicates d USING (clip_id)
     LEFT JOIN (SELECT video_id, source, licence FROM videos WHERE status = 'ok') v USING (video_id)"""
 
 # Every frame's speed, without reading the frames: each clip has its own histogram.
@@ -120,13 +122,13 @@ def _table(connection: duckdb.DuckDBPyConnection, root: DataRoot, name: str, tab
     kind = "VIEW" if name in VIEWS else "TABLE"
     if not files:
         files = [_empty_part(root, table)]
-    columns = ", ".join(column.name for column in table.columns if column.name not in BOOKKEEPING)
+    columns = ", ".join(column.name for column in table.columns if column.name not in NOT_SHOWN)
     listed = ", ".join(_quoted(str(file.absolute())) for file in files)
     order = "" if name in VIEWS else f" ORDER BY {', '.join(table.key)}"
     connection.execute(
         f"CREATE {kind} {name} AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false){order}"
     )
-    comments = {column.name: column.comment for column in table.columns if column.name not in BOOKKEEPING}
+    comments = {column.name: column.comment for column in table.columns if column.name not in NOT_SHOWN}
     _comment(connection, kind, name, table.row, comments)
 
 

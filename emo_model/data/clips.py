@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
+from emo_model.data.fingerprints import FACE_EVERY, face_word
 from emo_model.data.media import Picture, SourceFrame, decode, shown_at, write_video
 from emo_model.data.rows_of import array_of, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
@@ -37,6 +38,7 @@ class Film:
     sharpness: list[float] = field(default_factory=list)
     next_sample: int = 0
     middle_hash: str = ""
+    words: list[np.uint64] = field(default_factory=list)  # of the face, every FACE_EVERY frames
 
     def pictures(self, source: Iterator[tuple[int, SourceFrame]]) -> Iterator[Picture]:
         """The clip's frames, (size, size, 3) RGB. `source` is left at the clip's last source frame."""
@@ -53,6 +55,8 @@ class Film:
         if number == len(self.shown) // 2:
             self.middle_hash = phash(picture)
         box = self.to_crop(self.boxes[self.shown[number]])
+        if number % FACE_EVERY == 0:
+            self.words.append(np.uint64(0) if np.isnan(box).any() else face_word(picture, box))
         if number >= self.next_sample and not np.isnan(box).any():  # else the next frame with a face
             self.sharpness.append(blur(picture, box))
             self.next_sample = number + BLUR_EVERY
@@ -126,16 +130,17 @@ def _write(root: DataRoot, shard: str, film: Film, source: Iterator[tuple[int, S
         "sha256": file_sha256(path),
         "union_box": film.to_crop(faces).astype(np.float32),
         "phash": film.middle_hash,
+        "face_hash": np.array(film.words, "<u8").tobytes(),
         "blur": float(np.median(film.sharpness)),
     }
 
 
 STEP = Step(
     name="face_clips",
-    version=2,
+    version=3,
     tables=("crops",),
     after=("shots_and_faces",),
-    description="Each clip's square crop as H.264 at 30 fps, the union of its face boxes, sharpness and picture hash.",
+    description="Each clip's square crop as H.264 at 30 fps, the union of its face boxes, sharpness, hashes.",
     items=items,
     work=work,
 )

@@ -19,8 +19,10 @@ from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
 from emo_model.data.config import DataConfig
+from emo_model.data.face_embeddings import FACE_EMBEDDINGS
 from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
 from emo_model.data.manifests import build_manifest
+from emo_model.data.near_duplicates import build_near_duplicates
 from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
 from emo_model.data.shards import Step, StepReport, run_step
@@ -43,10 +45,12 @@ SHARD_STEPS: tuple[Step, ...] = (
     SYNC_SCORES,
     SOUND_SCORES,
     QUALITY_SCORES,
+    FACE_EMBEDDINGS,
     CLIP_ROWS_STEP,
 )
 
 DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
+    "near_duplicates": build_near_duplicates,
     "identity_splits": build_splits,
     "speed_buckets": build_speed_buckets,
     "train_manifest_stage1": lambda root: build_manifest(root, policy(root, "train_stage1")),

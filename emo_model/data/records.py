@@ -49,6 +49,7 @@ class Table:
 
 
 STRING, FLOAT, FLOAT32, INT, BOOL = pa.string(), pa.float64(), pa.float32(), pa.int32(), pa.bool_()
+BYTES = pa.binary()
 
 
 def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
@@ -222,6 +223,7 @@ CROPS = _shard_table(
         Column("sha256", STRING, "sha256 of the mp4's bytes"),
         Column("union_box", _vector(4), "union of the clip's face boxes (the paper's M)", "crop pixels"),
         Column("phash", STRING, "perceptual hash of the middle frame, 64 bits as hex"),
+        Column("face_hash", BYTES, "a 64-bit word of the face's surroundings every 5 frames (fingerprints.py)"),
         Column("blur", FLOAT, "variance of the Laplacian inside the face box, median over sampled frames"),
     ),
     ("clip_id",),
@@ -275,6 +277,7 @@ CLIP_AUDIO = _shard_table(
         Column("samples", INT, "samples at 16 kHz"),
         Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "digital silence"),
         Column("is_silent", BOOL, "no sample above -60 dB re full scale"),
+        Column("sound_hash", BYTES, "a 32-bit word of the sound every 32 ms (fingerprints.py)"),
         Column("sha256", STRING, "sha256 of the wav's bytes"),
     ),
     ("clip_id",),
@@ -343,6 +346,26 @@ QUALITY = _shard_table(
         Column("text_area", FLOAT, "share of the crop covered by burnt-in text", null=_NO_MODEL),
         Column("hands_fraction", FLOAT, "share of sampled frames with a hand on or beside the face", null=_NO_MODEL),
         Column("brightness", FLOAT, "mean luma", "0 to 255"),
+        NO_MODEL,
+    ),
+    ("clip_id",),
+)
+
+FACE_EMBEDDINGS = _shard_table(
+    "face_embeddings",
+    "2_faces",
+    "one clip's face",
+    (
+        CLIP_ID,
+        VIDEO_ID,
+        SHARD,
+        Column(
+            "embedding", _vector(128), "the face as 128 numbers, mean over frames", null="no model or no usable face"
+        ),
+        Column("spread", FLOAT, "mean distance of the frames' numbers from their mean", null="no embedding"),
+        Column("looks", INT, "frames that were described"),
+        Column("network", STRING, "name of the weights", null=_NO_MODEL),
+        Column("network_sha256", STRING, "sha256 of the weights", null=_NO_MODEL),
         NO_MODEL,
     ),
     ("clip_id",),
@@ -425,7 +448,41 @@ IDENTITIES = Table(
     "identities",
     "5_manifest",
     "one clip's person",
-    (CLIP_ID, Column("identity_id", STRING, "person"), Column("method", STRING, "how the person was told")),
+    (
+        CLIP_ID,
+        VIDEO_ID,
+        Column("identity_id", STRING, "person"),
+        Column("method", STRING, "how the person was told"),
+        Column("face_id", STRING, "first of all clips that show this face", null="no embedding"),
+    ),
+    ("clip_id",),
+)
+IDENTITY_CONFLICTS = Table(
+    "identity_conflicts",
+    "5_manifest",
+    "one place where names and faces disagree: a wrong label, a co-host, a second name",
+    (
+        Column("kind", STRING, "two names, one face (kept on one side of the split); or one name, two faces"),
+        Column("first", STRING, "the name"),
+        Column("second", STRING, "the other name; or a clip that shows the other face"),
+        Column("distance", FLOAT, "between the two names' faces, or the name's two"),
+    ),
+    ("kind", "first", "second"),
+)
+_KEPT = "kept"
+NEAR_DUPLICATES = Table(
+    "near_duplicates",
+    "5_manifest",
+    "one clip that shares a recording with a clip of another video",
+    (
+        CLIP_ID,
+        Column("recording", STRING, "first of all clips that share it: they stand on one side of the split"),
+        Column("near_duplicate_of", STRING, "the better clip with at least half of the shorter in common", null=_KEPT),
+        Column("picture_distance", FLOAT, "share of the face hashes' bits that differ", null="kept, or not comparable"),
+        Column("sound_distance", FLOAT, "share of the sound hashes' bits that differ", null="kept, or no sound"),
+        Column("offset_s", FLOAT, "this clip's start in the better clip's time", "seconds", _KEPT),
+        Column("overlap_s", FLOAT, "time that both show", "seconds", _KEPT),
+    ),
     ("clip_id",),
 )
 
@@ -505,7 +562,8 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, SOUND,
-        QUALITY, CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
+        QUALITY, FACE_EMBEDDINGS, CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, IDENTITY_CONFLICTS, NEAR_DUPLICATES,
+        MANIFEST, SCORE_CARDS, EVALUATIONS,
     )
 }  # fmt: skip
 
@@ -537,5 +595,6 @@ REASONS: dict[str, str] = {
     "not_of_this_set": "from another collection than this test set is made of",
     "low_quality": "a score lies beyond the policy's threshold",
     "out_of_sync": "sound and picture do not belong together",
+    "near_duplicate": "the same recording is there in a better clip, named in detail",
     "removed_by_request": "taken out at a person's or owner's request",
 }

@@ -2,11 +2,13 @@
 
     0_raw/removed.json    {"people": [identity_id], "sources": [source_id], "videos": [video_id]}
 
+A person is everybody who shows that person's face (identities.py): another name, and videos that name nobody.
 raw_videos refuses what stands there (removed_by_request), also where the same bytes or the same person come again from
 somewhere else; so all their rows go, out of every manifest. The files made of them are deleted. Raw files stay where
 they are: they are not ours. What learned from them cannot forget, and is named.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,18 +58,21 @@ class Removal:
 def remove(root: DataRoot, name: str) -> Removal:
     """Take a person (identity_id), source or video (id, its beginning, or the file's name) out of the data root.
 
+    A person's videos go whole, with what they show of others.
     UserError where nothing is called so. Rows and catalog follow with the next `prepare` (the command does both).
     """
     from emo_model.data.sources import local_path, registered
 
-    sources, ask = _called(root, name), "emo query 'SELECT source_id, source, uri, identity_hint FROM videos'"
+    names, of_person = same_person(root, name)
+    sources = _called(root, {name, *names}, of_person)
+    ask = "emo query 'SELECT source_id, source, uri, identity_hint FROM videos'"
     if not sources:
         raise UserError(f"nobody and nothing is called {name!r}; run: {ask}")
     if sum(row["uri"] == name for row in sources) > 1:
         raise UserError(f"several sources are called {name!r}; name one by its source_id; run: {ask}")
     out, known = Removed.of(root), _videos(root)
     videos = {known[row["source_id"]] for row in sources if row["source_id"] in known}
-    people = {name} if any(row["identity_hint"] == name for row in sources) else set()
+    people = set(names) | ({name} if any(row["identity_hint"] == name for row in sources) else set())
     new = Removed(
         people=out.people | people,
         sources=out.sources | {row["source_id"] for row in sources},
@@ -90,15 +95,26 @@ def _path(root: DataRoot) -> Path:
     return root.folder("0_raw") / "removed.json"
 
 
-def _called(root: DataRoot, name: str) -> list[dict[str, Any]]:
+def same_person(root: DataRoot, name: str) -> tuple[set[str], set[str]]:
+    """(identities, video_ids) of everybody who shows the main face of an identity; empty where nobody is called so."""
+    rows = root.read_single("identities").to_pylist()
+    faces = Counter(row["face_id"] for row in rows if row["identity_id"] == name and row["face_id"])
+    main = min(faces, key=lambda face: (-faces[face], face), default=None)
+    mine = [row for row in rows if row["identity_id"] == name or (main and row["face_id"] == main)]
+    names = {row["identity_id"] for row in mine}
+    return names, {row["video_id"] for row in rows if row["identity_id"] in names}
+
+
+def _called(root: DataRoot, names: set[str], videos: set[str]) -> list[dict[str, Any]]:
     from emo_model.data.sources import registered
 
     known = _videos(root)
+    starts = [name.removeprefix("unknown:") for name in names]
 
     def is_meant(row: dict[str, Any]) -> bool:
         ids = (row["source_id"], known.get(row["source_id"], ""))
-        begins = len(name) >= SHORTEST and any(id.startswith(name.removeprefix("unknown:")) for id in ids)
-        return begins or name in (row["identity_hint"], row["uri"])
+        begins = any(len(start) >= SHORTEST and id.startswith(start) for start in starts for id in ids)
+        return begins or ids[1] in videos or row["identity_hint"] in names or row["uri"] in names
 
     return [row for row in registered(root) if is_meant(row)]
 

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER
-from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS
+from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS, SHOWN
 from emo_pipeline.failures import one_line
 from emo_pipeline.partitions import SHARDS, SHARDS_NAME
 from emo_pipeline.resources import Data
@@ -52,8 +52,26 @@ class EvalConfig(Asked):
     policy: str = Field(default="eval", description="eval (all held-out people), hdtf_test, or a policy of yours.")
 
 
+@dg.asset(deps=["clip_rows"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@one_line
+def near_duplicates(data: Data) -> dg.MaterializeResult:
+    """Clips of different videos that show one recording: found by fingerprints of sound and face."""
+    from emo_model.data.near_duplicates import build_near_duplicates
+
+    report = build_near_duplicates(data.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={
+            "clips that share a recording": report.clips,
+            "of them a better one is there": report.left_out,
+            "path": dg.MetadataValue.path(str(data.root.single("near_duplicates"))),
+        },
+    )
+
+
 @dg.asset(
-    deps=["clip_rows"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
+    deps=["clip_rows", "face_embeddings", "near_duplicates"], group_name="dataset", kinds={"parquet"}, owners=[OWNER],
+    code_version="2",
     check_specs=[NO_IDENTITY_IN_TWO_SPLITS.spec("identity_splits")],
 )  # fmt: skip
 @one_line
@@ -68,6 +86,8 @@ def identity_splits(data: Data) -> dg.MaterializeResult:
             "hours": {name: round(value, 4) for name, value in report.hours.items()},
             "people": report.people,
             "people not named by their collection": report.unknown_people,
+            "moved from test to train": list(report.moved),
+            "names and faces disagree": list(report.conflicts[:SHOWN]),
             "path": dg.MetadataValue.path(str(data.root.single("splits"))),
         },
         check_results=[NO_IDENTITY_IN_TWO_SPLITS.result("identity_splits", data.root)],

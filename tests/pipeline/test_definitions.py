@@ -23,10 +23,12 @@ GRAPH = {
         "sync_scores": "clip_audio face_clips head_speed",
         "sound_scores": "clip_audio",
         "quality_scores": "face_clips",
+        "face_embeddings": "face_clips head_speed",
         "clip_rows": "audio_features clip_audio face_clips head_speed quality_scores sound_scores sync_scores",
     },
     "dataset": {
-        "identity_splits": "clip_rows",
+        "near_duplicates": "clip_rows",
+        "identity_splits": "clip_rows face_embeddings near_duplicates",
         "speed_buckets": "head_speed identity_splits",
         "train_manifest_stage1": "identity_splits",
         "train_manifest_stage2": "identity_splits",
