@@ -39,7 +39,7 @@ def card(root: DataRoot) -> str:
         ("Sound", _SOUND, ("sound", "clips", "hours")),
         ("Manifests", _MANIFESTS, ("manifest", "clips", "hours")),
         ("How people were told apart", _PEOPLE, ("method", "people", "clips")),
-        ("Scores", _SCORES, ("score", "clips with it", "10 %", "median", "90 %", "method", "precision", "recall")),
+        ("Scores", _SCORES, _SCORES_HEADER),
     )
     parts = ["# Dataset card", _INTRODUCTION]
     parts += [f"## {title}\n{_table(root, sql, header)}" for title, sql, header in sections]
@@ -77,11 +77,17 @@ _REJECTS = """
     SELECT reason, kind, coalesce(policy, 'unusable in itself'), count(*) FROM rejected
     GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"""
 _PEOPLE = "SELECT method, count(DISTINCT identity_id), count(*) FROM identities GROUP BY 1 ORDER BY 1"
+_SCORES_HEADER = (
+    "score", "clips with it", "10 %", "median", "90 %", "line", "found by it", "precision", "recall", "counted on",
+)  # fmt: skip
+_QUANTILES = ", ".join(
+    f"(SELECT round(quantile_cont(TRY_CAST({{name}} AS DOUBLE), {share}), 3) FROM clips)" for share in (0.1, 0.5, 0.9)
+)
 _SCORES = (
     " UNION ALL ".join(
-        f"SELECT name, (SELECT count({score.name}) FROM clips), "
-        + ", ".join(f"(SELECT round(quantile_cont({score.name}, {q}), 3) FROM clips)" for q in (0.1, 0.5, 0.9))
-        + f", method, precision, recall FROM scores WHERE name = '{score.name}'"
+        f"SELECT name, (SELECT count({score.name}) FROM clips), {_QUANTILES.format(name=score.name)}, finds, "
+        f"(SELECT count(*) FROM clips WHERE {score.finds or 'NULL'}), precision, recall, labelled FROM scores "
+        f"WHERE name = '{score.name}'"
         for score in SCORES
     )
     + " ORDER BY 1"

@@ -74,14 +74,14 @@ def manifest_path(root: DataRoot, name: str) -> Path:
 
 
 def judge(root: DataRoot, policy: Policy) -> pa.Table:
-    """Every clip with the manifest's columns and `reason`, `measure`, `score`, `threshold`: null where it is kept.
+    """Every clip with the manifest's columns and `reason`, `detail`, `score`, `threshold`: null where it is kept.
 
     UserError where a rule is no SQL over the columns of clips.
     """
     rules = policy.rules
     verdict = {
         "reason": _case((rule.test, f"'{rule.reason}'") for rule in rules),
-        "measure": _case((rule.test, _quoted(rule.score)) for rule in rules),
+        "detail": _case((rule.test, f"CAST({rule.detail or _quoted(rule.score)} AS VARCHAR)") for rule in rules),
         "score": _case((rule.test, f"CAST({rule.score or 'NULL'} AS DOUBLE)") for rule in rules),
         "threshold": _case((rule.test, _number(rule.threshold)) for rule in rules),
     }
@@ -89,7 +89,7 @@ def judge(root: DataRoot, policy: Policy) -> pa.Table:
     with duckdb.connect() as connection:
         for name in ("clip_rows", "crops", "clip_audio", "audio", "videos", "rejected"):
             connection.register(name, root.read(name))
-        for name in ("identities", "splits"):
+        for name in ("identities", "splits", "near_duplicates"):
             connection.register(name, root.read_single(name))
         connection.execute(_CANDIDATES, {"protocol": policy.protocol})
         try:
@@ -104,7 +104,7 @@ def _case(branches: Iterable[tuple[str, str]]) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    return "CAST(NULL AS VARCHAR)" if text is None else "'" + text.replace("'", "''") + "'"
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def _number(value: float | None) -> str:
@@ -114,12 +114,13 @@ def _number(value: float | None) -> str:
 _CANDIDATES = f"""
     CREATE TEMP TABLE candidates AS
     SELECT c.*, i.identity_id, s.split, v.source, v.licence, k.size, k.union_box, a.path AS sound_path,
-        {SHIFT_FRAMES} AS sound_shift_frames, {OFFSET_LEFT} AS av_offset_left_frames,
+        {SHIFT_FRAMES} AS sound_shift_frames, {OFFSET_LEFT} AS av_offset_left_frames, d.near_duplicate_of,
         f.path AS audio_path, f.encoder AS audio_encoder, f.sha256 AS audio_sha256, x.id IS NOT NULL AS sound_cut_short,
         CAST($protocol AS VARCHAR) AS protocol
     FROM clip_rows c JOIN identities i USING (clip_id) JOIN splits s USING (identity_id) JOIN crops k USING (clip_id)
     JOIN (SELECT * FROM videos WHERE status = 'ok') v ON v.video_id = c.video_id
     LEFT JOIN ({AGREED_OFFSETS}) o ON o.video_id = c.video_id
+    LEFT JOIN near_duplicates d ON d.clip_id = c.clip_id
     LEFT JOIN clip_audio a ON a.clip_id = c.clip_id LEFT JOIN audio f ON f.clip_id = c.clip_id
     LEFT JOIN (SELECT id FROM rejected WHERE step = 'clip_audio' AND reason = 'audio_too_short') x
         ON x.id = c.clip_id"""
@@ -139,7 +140,7 @@ def _reject(row: dict[str, Any], policy: Policy) -> dict[str, Any]:
         "reason": row["reason"],
         "score": row["score"],
         "threshold": row["threshold"],
-        "detail": row["measure"],
+        "detail": row["detail"],
         "input_sha256": text_sha256(policy.model_dump_json(), row["crop_sha256"]),
         "step_version": 1,
     }

@@ -36,6 +36,7 @@ class Rule(BaseModel):
     score: str | None = None
     below: float | None = None
     above: float | None = None
+    detail: str | None = None  # SQL text that `rejected` shows; else the score's own
 
     @field_validator("reason")
     @classmethod

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from emo_model.cli import main
 from emo_model.data.manifests import build_manifest, manifest_path
 from emo_model.data.policy import Rule, make_own, own_path, parse, policy, text
-from emo_model.data.records import TABLES
+from emo_model.data.records import NEAR_DUPLICATES, TABLES
 from emo_model.data.splits import build_splits
 from emo_model.data.store import write_rows
 from emo_model.errors import UserError
@@ -141,6 +141,17 @@ def test_a_changed_threshold_needs_one_command_and_no_video(root, monkeypatch):
     left_out = {clip for clip, reason in _reasons(root, "train_stage1").items() if reason == "fewer_frames_than_window"}
     assert left_out and all(CLIPS[clip][2] < 250 for clip in left_out)
     assert emo.invoke(main, ["manifest", "nobody"]).exit_code == 2
+
+
+def test_of_one_recording_the_better_clip_stays_and_the_other_names_it(root):
+    row = dict.fromkeys(NEAR_DUPLICATES.schema.names)
+    row |= {"clip_id": "a1", "recording": "a0", "near_duplicate_of": "a0"}
+    write_rows(root.single(NEAR_DUPLICATES), NEAR_DUPLICATES, [row])
+    name = "train_stage2" if _split_of_ada(root) == "train" else "eval"
+    build_manifest(root, policy(root, name))
+    left_out = {row["id"]: row for row in root.read("rejected").to_pylist() if row["policy"] == name}
+    assert "a0" in _clips(root, name) and left_out["a1"]["reason"] == "near_duplicate"
+    assert left_out["a1"]["detail"] == "a0"
 
 
 def test_hdtf_is_a_test_set_of_its_own_in_the_same_manifest(root):
