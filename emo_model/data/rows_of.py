@@ -23,7 +23,7 @@ def items_by_video(root: DataRoot, shard: str, tables: Iterable[str], *more: obj
     stamps: dict[str, set[str]] = defaultdict(set)
     for table in tables:
         key = "video_id" if "video_id" in TABLES[table].schema.names else "clip_id"
-        rows = root.read(table, shard, [key, "input_sha256"])
+        rows = root.read(table, shard, [key, "input_sha256"]).group_by([key, "input_sha256"]).aggregate([])
         for name, stamp in zip(rows[key].to_pylist(), rows["input_sha256"].to_pylist(), strict=True):
             stamps[video_of.get(name, name)].add(f"{table} {stamp}")
     videos = sorted(set(video_of.values()))

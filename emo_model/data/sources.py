@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from emo_model.data import hdtf
 from emo_model.data.records import SOURCES
-from emo_model.data.store import DataRoot, text_sha256, write_json, write_rows
+from emo_model.data.store import DataRoot, one_at_a_time, text_sha256, write_json, write_rows
 from emo_model.errors import UserError
 
 SHARD_SOURCES = 200
@@ -79,6 +79,7 @@ def collections(root: DataRoot) -> dict[str, Collection]:
     return found
 
 
+@one_at_a_time
 def add_folder(
     root: DataRoot,
     folder: Path,
@@ -104,6 +105,7 @@ def add_folder(
     return register(root)
 
 
+@one_at_a_time
 def add_hdtf(root: DataRoot, annotations: Path, name: str = "hdtf") -> RegistryReport:
     """Make every video of HDTF's lists a source to download, and register it."""
     known = collections(root)
@@ -122,6 +124,7 @@ def _save(root: DataRoot, known: dict[str, Collection]) -> None:
     write_json(root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()})
 
 
+@one_at_a_time
 def register(root: DataRoot) -> RegistryReport:
     """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone.
 
