@@ -9,7 +9,6 @@ next one starts; a broken item becomes a row in `rejected`, never a failed shard
     shard=s0000/items/KEY.parquet   finished items of a run under way (or killed); gone once `part` is written
 """
 
-import errno
 import json
 import os
 import shutil
@@ -31,7 +30,7 @@ import pyarrow.parquet as pq
 from emo_model.data.records import REASONS, TABLES
 from emo_model.data.store import DataRoot, held, rows_sha256, sweep, text_sha256, write_json, write_parquet, write_rows
 from emo_model.data.workers import Workers
-from emo_model.errors import UserError
+from emo_model.errors import FULL_OR_READ_ONLY, UserError
 
 Rows = dict[str, list[dict[str, Any]]]  # table name -> rows
 
@@ -174,7 +173,7 @@ def _guarded(step: Step, root: DataRoot, shard: str, item: Item) -> Rows:
 
 def _of_disk(error: OSError, root: DataRoot) -> bool:
     """Whether the data root's disk is full or refuses, rather than a raw file."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in FULL_OR_READ_ONLY:
         return True
     if not error.filename:  # libav's refusals of a file are OSErrors without one
         return False

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import functools
 import hashlib
+import io
 import json
 import os
 import platform
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -201,6 +203,14 @@ def write_parquet(path: Path, data: pa.Table) -> None:
     texts = [field.name for field in data.schema if pa.types.is_string(field.type)]
     with atomic(path) as temporary:
         pq.write_table(data, temporary, compression="lz4", use_dictionary=texts or False, row_group_size=1 << 17)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array whole, as .npy. Not by numpy itself, whose error on a full disk does not say that it is full."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    with atomic(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def write_text(path: Path, text: str) -> None:
