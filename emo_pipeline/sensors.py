@@ -75,7 +75,7 @@ def new_sources(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEnt
         path = places[row["source_id"]]
         state = signature([path]) if path else ""
         shards[row["shard"]].append(f"{row['source_id']} {state}")
-    missing = [shard for shard in shards if shard not in context.instance.get_dynamic_partitions(SHARDS_NAME)]
+    missing = sorted(set(shards) - set(context.instance.get_dynamic_partitions(SHARDS_NAME)))
     return dg.SensorResult(
         [
             dg.RunRequest(partition_key=shard, run_key=f"{shard}:{text_sha256(*sorted(rows))[:16]}")

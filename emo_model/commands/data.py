@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from emo_model.errors import UserError
+
 if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
 
@@ -38,7 +40,14 @@ def _root() -> "DataRoot":
 @click.option("--rate", type=float, help="Megabytes a second of all downloads together; kept for this data root.")
 @click.option("--pause", type=float, help="Seconds between two requests to a site; kept for this data root.")
 @click.option("--preset", "preset_name", help="Whose crop size and limits to use; TINY's for a new data root.")
-@click.option("--workers", default=2, show_default=True, help="Processes a step.")
+@click.option("--workers", default=2, show_default=True, help="Processes.")
+@click.option("--shard", help="Only the steps of this shard (s0000): one machine's part.")
+@click.option("--dataset", is_flag=True, help="Only what comes after all shards: manifests, catalog, card.")
+@click.option(
+    "--slurm",
+    metavar="OPTIONS",
+    help="Submit to Slurm instead, a task a shard. OPTIONS go to sbatch: '--partition=cpu --cpus-per-task=8', or ''.",
+)
 def prepare(
     folder: Path | None,
     licence: str,
@@ -49,6 +58,9 @@ def prepare(
     pause: float | None,
     preset_name: str | None,
     workers: int,
+    shard: str | None,
+    dataset: bool,
+    slurm: str | None,
 ) -> None:
     """Raw videos of FOLDER (and of earlier calls) -> clips, labels, manifests, catalog. Resumes where it stopped.
 
@@ -74,9 +86,34 @@ def prepare(
         sources.add_folder(root, folder, name, licence, identity, annotations)  # type: ignore[arg-type]
     elif annotations:
         sources.add_lists(root, annotations, name)
-    report = pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
+    if shard or dataset or slurm is not None:
+        return _part(root, workers, shard, dataset, slurm)
+    report = pipeline.prepare(root, workers=workers, progress=_tell)
     click.echo(f"{report.clips} clips in {root.path}; left out: {report.rejects or 'nothing'}")
     click.echo('look at them with: emo query "SELECT clip_id, split, mean_speed FROM clips"; emo preview CLIP')
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _part(root: "DataRoot", workers: int, shard: str | None, dataset: bool, slurm: str | None) -> None:
+    """A part of `prepare`: one shard, what comes after all of them, or both as jobs."""
+    from emo_model.data import pipeline, sources
+    from emo_model.data.slurm import submit
+    from emo_model.data.workers import Workers
+
+    if shard:
+        known = sorted({row["shard"] for row in sources.registered(root)})
+        if shard not in known:
+            raise UserError(f"no shard {shard!r}: wanted one of {known or 'none'}; to register sources: emo prepare")
+        with Workers(workers) as processes:
+            pipeline.prepare_shard(root, shard, processes, _tell)
+    if dataset:
+        pipeline.build_dataset(root, _tell)
+    if slurm is not None:
+        sources.register(root)
+        click.echo("\n".join(submit(root, slurm, workers).lines()))
 
 
 @click.command()
@@ -189,7 +226,7 @@ def remove(name: str, workers: int) -> None:
 
     root = _root().require()
     done = removal.remove(root, name)
-    pipeline.prepare(root, workers=workers, progress=lambda line: click.echo(line, err=True))
+    pipeline.prepare(root, workers=workers, progress=_tell)
     click.echo(f"{name} is out: {len(done.videos)} videos, {done.files} files made of them deleted")
     for title, lines in (
         ("yours, and still there", done.raw),

@@ -22,7 +22,7 @@ from emo_model.data.fingerprints import sound_words
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
-from emo_model.data.store import DataRoot, atomic, file_sha256
+from emo_model.data.store import DataRoot, atomic, file_sha256, write_array
 from emo_model.data.vocals import separator
 
 MISSING_S = 0.1  # seconds of sound that may be missing, and are filled with silence
@@ -140,8 +140,7 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
     samples = separator(vocals)(read_wav(root.path / sound["path"]), RATE)
     features = encoder.features(samples, clip["num_frames"])
     path = root.media("4_audio", shard, f"{clip['clip_id']}.npy")
-    with atomic(path) as temporary:
-        np.save(temporary, features)
+    write_array(path, features)
     return {
         "clip_id": clip["clip_id"],
         "path": root.relative(path),

@@ -11,7 +11,6 @@ Numbers repeat bit for bit on one machine: one torch thread, no dropout, float32
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.ctranslate2_file import read_arrays
+from emo_model.data.workers import for_a_step
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def encoder_identity() -> tuple[str, str]:
     return name, _folder_sha256() if name == "wav2vec2_base" else weights.REGISTRY[name].sha256 or ""
 
 
-@cache
+@for_a_step
 def load_encoder(name: str | None = None) -> Encoder:
     """An encoder by its registry name, as a checkpoint's `audio_encoder`; by default the one in use.
 

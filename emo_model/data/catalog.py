@@ -76,9 +76,17 @@ def build_catalog(root: DataRoot) -> CatalogReport:
     path = catalog_path(root.require())
     sweep(root.path)
     with atomic(path) as temporary:
-        with duckdb.connect(str(temporary)) as connection:
-            rows = _fill(connection, root)
-        Path(f"{temporary}.wal").unlink(missing_ok=True)  # closing wrote it into the file
+        try:
+            with duckdb.connect(str(temporary)) as connection:
+                rows = _fill(connection, root)
+                connection.execute("CHECKPOINT")  # closing would do it too, and say nothing where the disk is full
+        except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            raise UserError(
+                f"clip_catalog: {str(error).splitlines()[0]}; the catalog that was there is unchanged; "
+                "free space or fix the folder, then run the same command again"
+            ) from error
+        finally:
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
     return CatalogReport(path, rows, time.perf_counter() - started, text_sha256(sorted(_versions(root))))
 
 

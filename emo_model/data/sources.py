@@ -29,7 +29,7 @@ from emo_model.data.annotations import Lists, Range, Video
 from emo_model.data.downloads import Downloads, Listings, is_list
 from emo_model.data.pictures import is_picture
 from emo_model.data.records import SOURCES
-from emo_model.data.store import DataRoot, text_sha256, write_json, write_rows
+from emo_model.data.store import DataRoot, one_at_a_time, text_sha256, write_json, write_rows
 from emo_model.errors import UserError
 
 SHARD_SOURCES = 200
@@ -88,6 +88,7 @@ def collections(root: DataRoot) -> dict[str, Collection]:
     return found
 
 
+@one_at_a_time
 def add_folder(
     root: DataRoot,
     folder: Path,
@@ -116,6 +117,7 @@ def add_folder(
     return register(root)
 
 
+@one_at_a_time
 def add_lists(root: DataRoot, annotations: Path, name: str | None = None) -> RegistryReport:
     """Make every video of a data set's lists (annotations.read) a source to download, and register it."""
     known, (place, lists) = collections(root), _lists(annotations)
@@ -138,6 +140,7 @@ def _save(root: DataRoot, known: dict[str, Collection]) -> None:
     write_json(root.folder("0_raw") / "collections.json", {key: value.model_dump() for key, value in known.items()})
 
 
+@one_at_a_time
 def register(root: DataRoot) -> RegistryReport:
     """Add every new source to the registry; known ones keep their shard for ever, also when their file is gone.
 

@@ -31,14 +31,14 @@ def tick(
     cursor: str | None = None,
 ) -> SimpleNamespace:
     """run keys and partitions asked for, the next cursor, why nothing was asked for."""
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance,
         cursor,
         repository_def=defs.get_repository_def(),
         resources={"data": data},
         instance_ref=instance.get_ref(),
-    )
-    found = sensor.evaluate_tick(context)
+    ) as context:
+        found = sensor.evaluate_tick(context)
     requests = found.run_requests or []
     return SimpleNamespace(
         keys=[r.run_key for r in requests], partitions=[r.partition_key for r in requests], requests=requests,
@@ -143,10 +143,10 @@ def test_a_failed_run_becomes_a_line_in_the_ledger(instance: dg.DagsterInstance,
 
     result = doomed.execute_in_process(instance=instance, raise_on_error=False)
     failure = result.get_run_failure_event()
-    context = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         "failure_ledger", failure, instance, result.dagster_run, resources={"data": data}
-    ).for_run_failure()
-    sensors.failure_ledger(context)
+    ).for_run_failure() as context:
+        sensors.failure_ledger(context)
     (line,) = (root.path / "failures.jsonl").read_text().splitlines()
     row = json.loads(line)
     assert row["job"] == "doomed" and row["steps"] == ["broken"] and row["run_id"] == result.run_id
