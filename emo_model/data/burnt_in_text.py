@@ -6,7 +6,6 @@ backdrop) counts as well. Letters below a thirtieth of the picture's height are 
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.media import Picture
+from emo_model.data.workers import for_a_step
 
 MODEL = "text_detector"
 SIZE = 256  # side at which it looks; the same pictures enlarged make it see text in plain faces
@@ -50,7 +50,7 @@ def text_area(cores: Sequence[Mask]) -> float:
     return float(lines.mean())
 
 
-@cache
+@for_a_step
 def _network(path: Path):  # type: ignore[no-untyped-def]  # cv2 has no types
     import cv2
 

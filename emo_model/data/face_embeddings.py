@@ -5,7 +5,6 @@ stands for the clip. dlib's ResNet (CC0), aligned by dlib's 5-point predictor in
 search for faces. Without the weights the row stays, with nulls.
 """
 
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from emo_model.data.clips import blur
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.store import DataRoot
+from emo_model.data.workers import for_a_step
 from emo_model.evaluate.identity import FaceNetwork
 
 NETWORK = "dlib_face"
@@ -90,7 +90,7 @@ def square(box: Array) -> Array:
     return np.array([x - side / 2, y - side / 2, x + side / 2, y + side / 2])
 
 
-@cache
+@for_a_step
 def _network() -> FaceNetwork:
     return FaceNetwork(weights.path(NETWORK))
 

@@ -5,7 +5,6 @@ at windows of 100 pictures of 48 x 27 pixels and is believed for the middle 50; 
 picture these repeat, as in the authors' code.
 """
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from emo_model import weights
 from emo_model.data.audio_encoders import one_thread
 from emo_model.data.shots import Boundaries
+from emo_model.data.workers import for_a_step
 
 MODEL = "transnetv2"
 WIDTH, HEIGHT = 48, 27
@@ -123,7 +123,7 @@ class TransNetV2(nn.Module):
         return self.cls_layer1(x)[..., 0].sigmoid(), self.cls_layer2(x)[..., 0].sigmoid()
 
 
-@cache
+@for_a_step
 def load_transnet(path: Path) -> TransNetV2:
     """The network with the package's weights; RuntimeError where a key is missing or unexpected."""
     network = TransNetV2()

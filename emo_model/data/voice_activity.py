@@ -5,7 +5,6 @@ A whole clip goes through in one pass, which gives what its own streaming code g
 """
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.audio_encoders import one_thread
+from emo_model.data.workers import for_a_step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,7 +23,7 @@ STRIDES = {"conv1": 1, "conv2": 2, "conv3": 2, "conv4": 1}
 SPEECH = 0.5  # probability from which a chunk is speech: Silero's own default
 
 
-@cache
+@for_a_step
 def load_vad(path: Path) -> "Callable[[Tensor], Tensor]":
     """The network in its safetensors file: sound (N,) at 16 kHz -> (chunks,) probability of speech in each 512 samples.
 

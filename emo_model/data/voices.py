@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.audio_encoders import RATE, one_thread
+from emo_model.data.workers import for_a_step
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ QUIET_DB = -30.0  # re full scale: quieter sound is brought up to this, as in tr
 APART = 0.33  # mean cosine distance from which two groups are two voices; chosen on benchmarks/scores_sound.py
 
 
-@cache
+@for_a_step
 def load_voice_encoder(path: Path) -> "Callable[[Tensor], Tensor]":
     """The network in Resemblyzer's pretrained.pt: mel power (B, T, 40) -> (B, 256) unit vectors.
 

@@ -126,7 +126,9 @@ def test_one_video_under_two_names_is_one_source(tmp_path: Path, lists: Path) ->
 
 
 def test_a_collections_split_counts_unless_the_person_had_a_side() -> None:
-    dealt = assign({"a": 1.0, "b": 1.0}, {"a", "b"}, {"b": {"split": "train", "rule": "x"}}, {"a": "test", "b": "test"})
+    dealt = assign(
+        {"a": 1.0, "b": 1.0}, {"a", "b"}, {"b": {"split": "train", "rule": "x"}}, {"a": {"test"}, "b": {"test"}}
+    )
     assert {person: place["split"] for person, place in dealt.items()} == {"a": "test", "b": "train"}
 
 

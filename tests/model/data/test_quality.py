@@ -67,7 +67,7 @@ def root(tmp_path, pictures) -> DataRoot:
         })  # fmt: skip
         crops.append({
             **row, "path": root.relative(path), "size": 256, "sha256": name, "union_box": FACE, "phash": "0",
-            "blur": 1.0,
+            "blur": 1.0, "face_hash": "",
         })  # fmt: skip
     write_rows(root.part("proposals", "s0000"), TABLES["proposals"], proposals)
     write_rows(root.part("crops", "s0000"), TABLES["crops"], crops)
