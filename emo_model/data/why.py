@@ -8,6 +8,8 @@ from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 
+CLIPS = 12  # of a video that are listed
+
 
 def why(root: DataRoot, name: str) -> str:
     """What is known about an id (or its beginning, or a part of a file's name), in lines a person can read.
@@ -54,6 +56,8 @@ def _video(root: DataRoot, video: dict[str, Any]) -> list[str]:
     lines.append(f"  video {video['video_id']}: {picture}, {sound}")
     clips = _rows(root, "SELECT * FROM clips WHERE video_id = $name ORDER BY start_s", video["video_id"])
     lines.append(f"  {len(clips)} clips, {sum(clip['num_frames'] for clip in clips) / 30:.1f} s in all")
+    lines += [f"    {c['clip_id']}: {c['start_s']:.2f} to {c['end_s']:.2f} s" for c in clips[:CLIPS]]
+    lines += [f"    and {len(clips) - CLIPS} more: emo query 'FROM clips'"] if len(clips) > CLIPS else []
     return lines + _rejects_of(root, video)
 
 
