@@ -9,7 +9,8 @@ are `unknown:VIDEO_ID`, by the first of their videos (`:2` for the second person
 
 Linkage is by the mean squared distance of all pairs, so that a chain of look-alikes does not become one person, and
 needs only each cluster's mean and variance. For splitting, precision matters less than a leak does: LOOSE links do
-chain. What they chain is trained on, never tested on (splits.py).
+chain. What they chain is trained on, never tested on (splits.py); where they chain a crowd, they are not used, and a
+conflict says so.
 
 Everything is a function of the clips, in any order; only unknown people's ids remember the run before.
 """
@@ -29,9 +30,12 @@ from scipy.sparse.csgraph import connected_components
 WITHIN = 0.50  # one name or video: nearly always one person
 SAME = 0.42
 LOOSE = 0.48  # with a rate of false links p and n people, n p must stay below 1, or all become one group
+LOOSER_TO_STRICTER = (LOOSE, 0.46, 0.44)
+MOST_TIED, MANY = 0.2, 100  # share of at least so many faces: more in one group is a crowd, and tells nobody apart
 DIFFERENT = 0.65  # one name, clearly two faces
 BLOCK = 2048  # clusters compared at once
 
+CROWD = "look-alikes within this distance chain into a crowd, and are not tied"
 UNKNOWN = "unknown:"
 NAMED = "named by the collection"
 BY_FACE = "not named: by face"
@@ -56,7 +60,7 @@ class Clip:
 class Conflict:
     """Where names and faces disagree, for a person to look at."""
 
-    kind: str  # "two names, one face" or "one name, two faces"
+    kind: str  # "two names, one face", "one name, two faces", or CROWD
     first: str
     second: str
     distance: float
@@ -218,9 +222,24 @@ def people(
         identity, method = who(clip)
         row = {"clip_id": clip.clip_id, "video_id": clip.video_id, "identity_id": identity, "method": method}
         rows.append({**row, "face_id": first.get(face.get(clip.clip_id, -1))})
-    near = links(units.merged(face_of_unit), LOOSE)
+    near, crowd = _look_alikes(units.merged(face_of_unit))
+    conflicts = _conflicts(seen, units, unit_of, face_of_unit) + crowd
     together = _together(rows, [(first[int(a)], first[int(b)]) for a, b in near], same_footage)
-    return People(rows, together, _conflicts(seen, units, unit_of, face_of_unit))
+    return People(rows, together, conflicts)
+
+
+def _look_alikes(faces: Faces) -> tuple[Labels, list[Conflict]]:
+    """(P, 2) pairs of faces that may be one person: within LOOSE, or nearer where that would tie a crowd together."""
+    count = len(faces.mean)
+    conflicts: list[Conflict] = []
+    for limit in LOOSER_TO_STRICTER:
+        pairs = links(faces, limit)
+        ties = coo_array((np.ones(len(pairs)), tuple(pairs.T)), (count, count))
+        largest = int(np.bincount(connected_components(ties, directed=False)[1]).max(initial=0))
+        if count < MANY or largest <= MOST_TIED * count:
+            return pairs, conflicts
+        conflicts = [Conflict(CROWD, f"{largest} faces", f"of {count}", limit)]
+    return pairs[:0], conflicts
 
 
 def _units(seen: list[Clip], embeddings: Mapping[str, Array]) -> tuple[Faces, Labels]:

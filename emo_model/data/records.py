@@ -462,7 +462,7 @@ IDENTITY_CONFLICTS = Table(
     "5_manifest",
     "one place where names and faces disagree: a wrong label, a co-host, a second name",
     (
-        Column("kind", STRING, "two names, one face (kept on one side of the split); or one name, two faces"),
+        Column("kind", STRING, "two names, one face (on one side of the split); one name, two faces; or a crowd"),
         Column("first", STRING, "the name"),
         Column("second", STRING, "the other name; or a clip that shows the other face"),
         Column("distance", FLOAT, "between the two names' faces, or the name's two"),

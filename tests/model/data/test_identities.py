@@ -190,3 +190,15 @@ def test_within_a_video_more_is_one_person_than_across() -> None:
     far = (SAME + WITHIN) / 2
     assert len(set(who([Clip("a", "v", None), Clip("b", "v", None)], {"a": at(0), "b": at(far)}).values())) == 1
     assert len(set(who([Clip("a", "v", None), Clip("b", "w", None)], {"a": at(0), "b": at(far)}).values())) == 2
+
+
+def test_look_alikes_that_would_chain_into_a_crowd_are_tied_by_a_nearer_limit_and_that_is_told() -> None:
+    step = (identities.LOOSE + 0.44) / 2 + 0.005  # between the loosest limit and the strictest
+    faces = {f"c{n}": at(n * step, 0.0) for n in range(150)}  # each within LOOSE of the next: one long chain
+    faces |= {"x": at(-9.0, 0.0), "y": at(-9.0, 0.43)}  # two that are near by any limit
+    clips = [Clip(name, f"video of {name}", None) for name in faces]
+    found = people(clips, faces)
+    group = {row["clip_id"]: found.together[row["identity_id"]] for row in found.rows}
+    assert group["x"] == group["y"] and len(set(group.values())) == 151
+    crowd = [conflict for conflict in found.conflicts if conflict.kind == identities.CROWD]
+    assert [(conflict.first, conflict.second) for conflict in crowd] == [("150 faces", "of 152")]
