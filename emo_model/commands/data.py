@@ -10,6 +10,7 @@ import click
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
+    from emo_model.data.manifests import ManifestReport
     from emo_model.data.store import DataRoot
 
 
@@ -143,25 +144,36 @@ def catalog() -> None:
 @click.command()
 @click.argument("name", required=False)
 @click.option("--own", is_flag=True, help="Copy NAME's policy into the data root, to be changed there.")
-def manifest(name: str | None, own: bool) -> None:
-    """Judge every clip anew by the policies; seconds, no video is touched. Then the catalog and its card.
+@click.option("--build", is_flag=True, help="Build NAME's manifest alone: 5_manifest/NAME.parquet.")
+@click.option("--test-set", help="What `eval` is from now on: eval (all held-out people) or hdtf_test.")
+def manifest(name: str | None, own: bool, build: bool, test_set: str | None) -> None:
+    """Judge every clip anew by the policies; no video is touched. Then the catalog and its card.
 
-    With NAME: show that policy, as it is in force.
+    With NAME: show that policy, as it is in force. A file of yours, 5_manifest/policies/NAME.toml, is one, too.
     """
     from emo_model.data import pipeline, policy
+    from emo_model.data.catalog import build_catalog
+    from emo_model.data.manifests import build_manifest
 
     root = _root().require()
+    if test_set:
+        policy.choose_test_set(root, test_set)
     if name and own:
         click.echo(f"{policy.make_own(root, name)}: change it, then run: emo manifest")
-        return
-    if name:
+    elif name and build:
+        _manifest_line(build_manifest(root, policy.policy(root, name)))
+        build_catalog(root)
+    elif name:
         click.echo(policy.text(root, name), nl=False)
-        return
-    reports = pipeline.build_dataset(root)
-    for title in ("train_manifest_stage1", "train_manifest_stage2", "eval_manifest"):
-        report = reports[title]
-        left_out = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
-        click.echo(f"{report.path.stem:14}{report.clips:>8} clips{report.hours:>10.3f} h   left out: {left_out or 0}")
+    else:
+        reports = pipeline.build_dataset(root)
+        for title in ("train_manifest_stage1", "train_manifest_stage2", "eval_manifest"):
+            _manifest_line(reports[title])
+
+
+def _manifest_line(report: "ManifestReport") -> None:
+    left_out = ", ".join(f"{count} {reason}" for reason, count in report.rejects.items())
+    click.echo(f"{report.path.stem:14}{report.clips:>8} clips{report.hours:>10.3f} h   left out: {left_out or 0}")
 
 
 @click.command()

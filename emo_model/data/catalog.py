@@ -16,6 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from emo_model.data import availability
+from emo_model.data.policy import names
 from emo_model.data.records import IDENTITIES, SCORE_CARDS, SPLITS, TABLES, Table
 from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
@@ -95,7 +96,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
         if table.name in INTERNAL:
             continue
         _table(connection, root, table.name, table, _files(root, table))
-    for name in MANIFESTS:
+    for name in [*MANIFESTS, *_own_manifests(root)]:
         file = root.folder("5_manifest") / f"{name}.parquet"
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
     _score_cards(connection)
@@ -119,6 +120,13 @@ def _score_cards(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute("CREATE TABLE scores AS FROM cards ORDER BY name")
     connection.unregister("cards")
     _comment(connection, "TABLE", "scores", SCORE_CARDS.row, {c.name: c.comment for c in SCORE_CARDS.columns})
+
+
+def _own_manifests(root: DataRoot) -> list[str]:
+    """Manifests of policies of the user's own."""
+    own = {f"{prefix}{name}" for name in names(root) for prefix in ("", "held_out_")}
+    there = {path.stem for path in root.folder("5_manifest").glob("*.parquet")}
+    return sorted(own & there - set(MANIFESTS))
 
 
 def _files(root: DataRoot, table: Table) -> list[Path]:

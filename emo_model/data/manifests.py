@@ -81,11 +81,12 @@ def judge(root: DataRoot, policy: Policy) -> pa.Table:
     rules = policy.rules
     verdict = {
         "reason": _case((rule.test, f"'{rule.reason}'") for rule in rules),
-        "detail": _case((rule.test, f"CAST({rule.detail or _quoted(rule.score)} AS VARCHAR)") for rule in rules),
+        "detail": _case((rule.test, _quoted(rule.score)) for rule in rules),
         "score": _case((rule.test, f"CAST({rule.score or 'NULL'} AS DOUBLE)") for rule in rules),
         "threshold": _case((rule.test, _number(rule.threshold)) for rule in rules),
     }
-    columns = ", ".join([*MANIFEST.schema.names, *(f"{sql} AS {name}" for name, sql in verdict.items())])
+    judged = "SELECT *, " + ", ".join(f"{sql} AS {name}" for name, sql in verdict.items()) + " FROM candidates"
+    columns = ", ".join([*MANIFEST.schema.names, _BUT_ONE if policy.one_of_each_recording else ", ".join(verdict)])
     with duckdb.connect() as connection:
         for name in ("clip_rows", "crops", "clip_audio", "audio", "videos", "rejected"):
             connection.register(name, root.read(name))
@@ -93,10 +94,13 @@ def judge(root: DataRoot, policy: Policy) -> pa.Table:
             connection.register(name, root.read_single(name))
         connection.execute(_CANDIDATES, {"protocol": policy.protocol})
         try:
-            return connection.sql(f"SELECT {columns} FROM candidates ORDER BY clip_id").to_arrow_table()
+            query = f"SELECT {columns} FROM (SELECT *, {_BEST} FROM ({judged})) ORDER BY clip_id"
+            return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
             line = str(error).splitlines()[0]
-            raise UserError(f"policy {policy.name}: {line}; columns: run: emo query 'DESCRIBE clips'") from error
+            raise UserError(
+                f"policy {policy.name}: {line}; columns: emo_model/data/policy.py; mend it, run: emo manifest"
+            ) from error
 
 
 def _case(branches: Iterable[tuple[str, str]]) -> str:
@@ -111,9 +115,16 @@ def _number(value: float | None) -> str:
     return f"CAST({'NULL' if value is None else repr(value)} AS DOUBLE)"
 
 
+# Of clips that show one recording and pass every rule, the best one: it need not be the best of all.
+_BEST = """first_value(clip_id) OVER (
+    PARTITION BY reason IS NULL, coalesce(near_duplicate_of, clip_id)
+    ORDER BY near_duplicate_of IS NOT NULL, min_face_px DESC, clip_id) AS best"""
+_BUT_ONE = """
+    CASE WHEN reason IS NULL AND best <> clip_id THEN 'near_duplicate' ELSE reason END AS reason,
+    CASE WHEN reason IS NULL AND best <> clip_id THEN best ELSE detail END AS detail, score, threshold"""
 _CANDIDATES = f"""
     CREATE TEMP TABLE candidates AS
-    SELECT c.*, i.identity_id, s.split, v.source, v.licence, k.size, k.union_box, a.path AS sound_path,
+    SELECT c.*, i.identity_id, s.split, v.source, v.licence, v.uri, k.size, k.union_box, a.path AS sound_path,
         {SHIFT_FRAMES} AS sound_shift_frames, {OFFSET_LEFT} AS av_offset_left_frames, d.near_duplicate_of,
         f.path AS audio_path, f.encoder AS audio_encoder, f.sha256 AS audio_sha256, x.id IS NOT NULL AS sound_cut_short,
         CAST($protocol AS VARCHAR) AS protocol

@@ -215,7 +215,10 @@ def unrounded(times: NDArray[np.float64]) -> NDArray[np.float64]:
     steps = np.diff(times)
     if not steps.size or np.abs(times - np.round(times, 3)).max() > SAME_S:
         return times
-    common = steps[np.abs(steps / np.median(steps) - 1) < 0.5].mean()
+    usual = steps[np.abs(steps / np.median(steps) - 1) < 0.5]
+    if not usual.size:
+        return times
+    common = usual.mean()
     number = np.concatenate([[0], np.cumsum(np.round(steps / common))])
     rate = max(1.0, number[-1] / times[-1])
     steady = [number / round(rate), number * 1.001 / round(rate * 1.001)]

@@ -46,7 +46,7 @@ class RegistryConfig(dg.Config):
     crop_size: int | None = Field(default=None, description="Side of the stored crops, pixels; empty: keep (256).")
 
 
-@dg.asset(group_name="ingest", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@dg.asset(group_name="ingest", kinds={"parquet"}, owners=[OWNER], code_version="2")
 @one_line
 def source_registry(context: dg.AssetExecutionContext, config: RegistryConfig, data: Data) -> dg.MaterializeResult:
     """All sources, raw files and URLs, each with its shard (at most 200 sources or 2 GB). Rows are only ever added;
