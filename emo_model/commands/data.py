@@ -235,19 +235,25 @@ def remove(name: str, workers: int) -> None:
     Raw files stay; models that learned from NAME are listed.
     """
     from emo_model.data import pipeline, removal
+    from emo_model.data.workers import Workers
 
     root = _root().require()
     done = removal.remove(root, name)
-    pipeline.prepare(root, workers=workers, progress=_tell)
     click.echo(f"{name} is out: {len(done.videos)} videos, {done.files} files made of them deleted")
     for title, lines in (
         ("yours, and still there", done.raw),
         ("learned from them (delete these folders, then: emo train)", done.runs),
         ("generated from their clips (delete these files)", done.generated),
+        ("the same recording is also in (run: emo remove VIDEO)", done.twins),
     ):
         if lines:
             click.echo(f"{title}:")
             click.echo("\n".join(f"  {line}" for line in lines))
+    click.echo("Dagster keeps small pictures of earlier runs: to forget them, wipe face_clips and clip_rows in its UI")
+    with Workers(workers) as processes:  # now their rows; other pending work waits for: emo prepare
+        for shard in done.shards:
+            pipeline.prepare_shard(root, shard, processes, _tell)
+    pipeline.build_dataset(root, _tell)
 
 
 COMMANDS = (prepare, plan, catalog, manifest, query, why, preview, remove)

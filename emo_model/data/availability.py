@@ -12,16 +12,18 @@ RANGES = """
         SELECT source_id, source AS collection, identity_hint AS person, split_hint, unnest(ranges) AS r FROM sources),
         refused AS (SELECT id, any_value(reason) AS reason, any_value(detail) AS detail FROM rejected
             WHERE kind = 'source' GROUP BY id),
-        cut AS (SELECT range_id, count(*) AS clips, sum(num_frames) / 30 / 3600 AS clip_hours FROM clip_rows GROUP BY 1)
+        cut AS (SELECT source_id, range_id, count(*) AS clips, sum(num_frames) / 30 / 3600 AS clip_hours
+            FROM clip_rows JOIN (SELECT source_id, video_id FROM videos WHERE status = 'ok') USING (video_id)
+            GROUP BY 1, 2)
     SELECT r.id AS range_id, collection AS source,
         coalesce(nullif(regexp_extract(r.id, '^(RD|WDA|WRA)_', 1), ''), collection) AS subset,
-        source_id, person, split_hint AS split, r.start_s AS start_s, r.end_s AS end_s,
+        listed.source_id, person, split_hint AS split, r.start_s AS start_s, r.end_s AS end_s,
         (r.end_s - r.start_s) / 3600 AS hours, coalesce(v.status, 'not fetched') AS status, v.reason AS reason,
         CASE WHEN v.reason IN ('unavailable', 'download_failed')
             THEN regexp_extract(detail, '^([^:]+): ', 1) END AS why,
         coalesce(clips, 0) AS clips, coalesce(clip_hours, 0) AS clip_hours
-    FROM listed LEFT JOIN videos v USING (source_id) LEFT JOIN refused ON refused.id = source_id
-        LEFT JOIN cut ON cut.range_id = r.id"""
+    FROM listed LEFT JOIN videos v USING (source_id) LEFT JOIN refused ON refused.id = listed.source_id
+        LEFT JOIN cut ON cut.range_id = r.id AND cut.source_id = listed.source_id"""
 RANGES_COMMENTS = {
     "range_id": "name of the range in its list",
     "source": "collection",

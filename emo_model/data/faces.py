@@ -26,7 +26,7 @@ from emo_model.data.jump_cuts import jumps, steps
 from emo_model.data.media import Picture, decode, loudness, unrounded
 from emo_model.data.pauses import effort
 from emo_model.data.rows_of import vectors
-from emo_model.data.shards import Item, Result, Step
+from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.shots import Shot, ShotDetector, annotated, shot_detector, shots_between
 from emo_model.data.sources import ranges_of, video_path
 from emo_model.data.store import DataRoot, text_sha256
@@ -196,8 +196,12 @@ def work(root: DataRoot, shard: str, item: Item) -> Result:
     loud = loudness(path, seen["t_s"]) if lasts_s > config.max_clip_s else None  # else there is nothing to part
     faces = faces_of(seen, size, loud)
     shots = shots_between(detector.end(), faces.times, faces.end_s)
-    proposals, rejects = [], []
-    for shot in annotated(shots, ranges, faces.times) if ranges else shots:
+    proposals: list[Row] = []
+    rejects: list[Reject] = []
+    parts = annotated(shots, ranges, faces.times) if ranges else shots
+    used = {part.within.id for part in parts if part.within}
+    rejects += [_unseen(video, stretch, faces.end_s) for stretch in ranges if stretch.id not in used]
+    for shot in parts:
         clips, left_out = clips_of_shot(video, shot, faces.of(shot), config)
         rejects += left_out
         proposals += [_proposal(video, asdict(clip)) for clip in clips]
@@ -211,6 +215,11 @@ def work(root: DataRoot, shard: str, item: Item) -> Result:
     )
 
 
+def _unseen(video: str, stretch: Range, end_s: float) -> Reject:
+    detail = f"{stretch.start_s:g} to {stretch.end_s:g} s of a video of {end_s:.1f} s"
+    return Reject("shot", f"{video}:{stretch.id}", "no_frames", detail=detail)
+
+
 def _proposal(video: str, clip: Row) -> Row:
     end_s = clip["start_s"] + clip["num_frames"] / FPS
     return {"clip_id": clip_id(video, clip["start_s"]), "video_id": video, "end_s": end_s, **clip}
@@ -218,7 +227,7 @@ def _proposal(video: str, clip: Row) -> Row:
 
 STEP = Step(
     name="shots_and_faces",
-    version=7,
+    version=8,
     tables=("shots", "landmarks", "proposals"),
     after=("video_probe",),
     description="Shot cuts, 478 landmarks a frame, and the clips of one person that they offer: one decode.",

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from emo_model.data.policy import Policy
 from emo_model.data.records import MANIFEST, REJECTED
 from emo_model.data.sound_shift import AGREED_OFFSETS, OFFSET_LEFT, SHIFT_FRAMES
+from emo_model.data.sources import require_each_video_once
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_parquet, write_rows
 from emo_model.errors import UserError
 
@@ -41,6 +42,7 @@ class ManifestReport:
 
 def build_manifest(root: DataRoot, policy: Policy) -> ManifestReport:
     """Write one purpose's manifest and its rejects; for a training purpose its held-out manifest as well."""
+    require_each_video_once(root)
     verdicts = judge(root, policy)
     rejected = [_reject(row, policy) for row in verdicts.filter(_left_out(verdicts)).to_pylist()]
     write_rows(root.part("rejected", "all", policy.manifest), REJECTED, rejected)

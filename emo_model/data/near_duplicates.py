@@ -2,7 +2,7 @@
 
     look up   words of the fingerprints that stand in two videos: never every clip against every clip
     compare   the two clips word by word where most common words lay one above the other
-    decide    of clips that overlap by half of the shorter the better is kept: larger face, then registered earlier
+    decide    of clips that overlap by half of the shorter one is kept: with sound, larger face, earlier registered
 
 Whatever shares a recording stands on one side of the split, also where little of it overlaps. Two clips of one video
 never overlap (tracks.py) and are not compared.
@@ -18,14 +18,16 @@ from numpy.typing import NDArray
 
 from emo_model.data.fingerprints import FACE_EVERY, HOP, MIRROR, RATE
 from emo_model.data.records import NEAR_DUPLICATES
-from emo_model.data.sources import registered
+from emo_model.data.sources import registered, require_each_video_once
 from emo_model.data.store import DataRoot, rows_sha256, write_rows
 
 SOUND_STEP_S, FACE_STEP_S = HOP / RATE, FACE_EVERY / 30
 SAME_SOUND, SAME_PICTURE = 0.25, 0.10  # share of bits that differ; measured by benchmarks/scores_people.py
+OTHER_PICTURE = 0.25  # one voice to two different faces is no copy: 0.35 and more, where copies reach 0.12
 MIN_OVERLAP_S = 2.0
 SHARE = 0.5  # of the shorter clip that must be common for it to be left out
 STOP = 64  # a word in more clips than this says nothing (a pause, a jingle)
+REPEATS = 2  # places of a word in one clip that are looked up: a still face says the same one again and again
 SAMPLED = 4  # of sound words one in so many is looked up, chosen by its own bits: the same ones in every copy
 BANDS, LATER = 4, 6  # a picture is looked up by 16 of its bits and the same 16 a second later
 
@@ -41,7 +43,7 @@ class Clip:
     seconds: float
     sound: Words
     face: Words
-    quality: tuple[float, float] = (0.0, 0.0)  # the smaller, the better
+    quality: tuple[float, ...] = (0.0, 0.0, 0.0)  # the smaller, the better
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class DuplicateReport:
 
 def build_near_duplicates(root: DataRoot) -> DuplicateReport:
     """Write 5_manifest/near_duplicates.parquet from the fingerprints of all shards."""
+    require_each_video_once(root)
     clips = read_clips(root)
     data = write_rows(root.single("near_duplicates"), NEAR_DUPLICATES, rows(clips, find(clips)))
     left_out = data.num_rows - data["near_duplicate_of"].null_count
@@ -80,7 +83,7 @@ def read_clips(root: DataRoot) -> list[Clip]:
     numbers = {row["source_id"]: row["number"] for row in registered(root)}
     videos = root.read("videos", columns=["video_id", "source_id", "status"]).to_pylist()
     registration = {row["video_id"]: numbers.get(row["source_id"], 0) for row in videos if row["status"] == "ok"}
-    columns = ["clip_id", "video_id", "num_frames", "min_face_px"]
+    columns = ["clip_id", "video_id", "num_frames", "min_face_px", "has_audio"]
     return [
         Clip(
             clip_id=row["clip_id"],
@@ -88,7 +91,7 @@ def read_clips(root: DataRoot) -> list[Clip]:
             seconds=row["num_frames"] / 30,
             sound=sound.get(row["clip_id"], np.zeros(0, "<u4")),
             face=face.get(row["clip_id"], np.zeros(0, "<u8")),
-            quality=(-row["min_face_px"], registration.get(row["video_id"], 0)),
+            quality=(not row["has_audio"], -row["min_face_px"], registration.get(row["video_id"], 0)),
         )
         for row in root.read("clip_rows", columns=columns).sort_by("clip_id").to_pylist()
     ]
@@ -144,11 +147,16 @@ def common(words: Sequence[tuple[Words, Words]], video: NDArray[np.int64]) -> It
     owners = np.repeat(np.arange(len(words), dtype=np.int32), [len(key) for key, _ in words])
     order = np.argsort(keys, kind="stable")
     keys, places, owners = keys[order], places[order], owners[order]
-    starts = np.flatnonzero(np.r_[True, keys[1:] != keys[:-1]]) if len(keys) else np.empty(0, int)
-    telling = np.repeat(sizes := np.diff(np.r_[starts, len(keys)]), sizes) <= STOP
+    if not len(keys):
+        return
+    fresh = np.r_[True, (keys[1:] != keys[:-1]) | (owners[1:] != owners[:-1])]  # a clip's first place with a word
+    again = np.arange(len(keys)) - np.maximum.accumulate(np.where(fresh, np.arange(len(keys)), 0))
+    word = np.cumsum(np.r_[True, keys[1:] != keys[:-1]]) - 1
+    clips = np.bincount(word[fresh])
+    telling = (clips[word] <= STOP) & (again < REPEATS)
     keys, places, owners = keys[telling], places[telling], owners[telling]
     hits = [np.empty((0, 3), np.int32)]
-    for apart in range(1, STOP):
+    for apart in range(1, REPEATS * STOP):
         left = np.flatnonzero(keys[apart:] == keys[:-apart])
         if not len(left):
             break
@@ -169,12 +177,16 @@ def compare(a: Clip, b: Clip, offset_s: float) -> Pair | None:
     if sound is None or sound > SAME_SOUND:
         at_s = offset_s
     plain, shown_s = _distance(a.face, b.face, at_s, FACE_STEP_S)
-    mirrored, mirrored_s = _distance(a.face, b.face ^ MIRROR, at_s, FACE_STEP_S)
-    picture, shown_s = min([(plain, shown_s), (mirrored, mirrored_s)], key=lambda found: found[0] or 1.0)
+    turned = np.where(b.face == 0, b.face, b.face ^ MIRROR)  # an unknown word stays unknown
+    mirrored, mirrored_s = _distance(a.face, turned, at_s, FACE_STEP_S)
+    both = [(plain, shown_s), (mirrored, mirrored_s)]
+    picture, shown_s = min(both, key=lambda found: 1.0 if found[0] is None else found[0])
     if sound is None or sound > SAME_SOUND:
         if picture is None or picture > SAME_PICTURE:
             return None
         at_s = shown_s
+    elif picture is not None and picture > OTHER_PICTURE:
+        return None
     overlap_s = min(a.seconds, at_s + b.seconds) - max(0.0, at_s)
     return Pair(a.clip_id, b.clip_id, at_s, overlap_s, sound, picture)
 

@@ -99,6 +99,8 @@ def prepare(root: DataRoot, *, workers: int = 1, progress: Tell = lambda line: N
     shards = list(registry.shards)
     with Workers(workers) as processes:
         steps = [report for shard in shards for report in prepare_shard(root, shard, processes, progress)]
+        for shard in sources.finished_twice(root):  # another process fetched the same bytes at the same time
+            prepare_shard(root, shard, processes, progress)
     return PrepareReport(shards, steps, build_dataset(root, progress))
 
 

@@ -68,6 +68,7 @@ _RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high; box
 _UNREADABLE = "the file could not be read"
 _NO_FACE = "no face found in this frame"
 _NO_MODEL = "not scored: no model for it on this machine"
+_NO_SYNC = "no model for it on this machine, no sound, or a frame without a face"
 
 CLIP_ID = Column("clip_id", STRING, "clip, named by its video's content and its first frame: the key of a clip")
 NO_MODEL = Column("no_model", pa.list_(STRING), "scores that are null because this machine has no model for them")
@@ -309,9 +310,9 @@ SYNC = _shard_table(
     (
         CLIP_ID,
         SHARD,
-        Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
-        Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
-        Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
+        Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_SYNC),
+        Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_SYNC),
+        Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_SYNC),
         Column("method", STRING, "the scorer", null=_NO_MODEL),
         NO_MODEL,
     ),
@@ -386,9 +387,9 @@ _CLIP_COLUMNS = (
     Column("crop_y", INT, "top edge of the square crop", "source pixels"),
     Column("crop_size", INT, "side of the square crop", "source pixels"),
     Column("has_audio", BOOL, "the clip has sound that is not digital silence"),
-    Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
-    Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
-    Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_MODEL),
+    Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_SYNC),
+    Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_SYNC),
+    Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_SYNC),
     Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "no sound, or digital silence"),
     Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NOT_HEARD),
     Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NOT_HEARD),
@@ -581,6 +582,7 @@ REASONS: dict[str, str] = {
     # shots and faces
     "transition": "a fade or dissolve from one shot to the next",
     "no_face": "no face was found",
+    "no_frames": "no frame of the video is this annotated range's alone: it lies behind the end, or another has it",
     "two_faces": "a second face is in the picture",
     "face_lost": "the face is lost for more than 5 frames",
     "face_too_small": "the face is smaller than the smallest usable size",

@@ -3,9 +3,10 @@
     0_raw/removed.json    {"people": [identity_id], "sources": [source_id], "videos": [video_id]}
 
 A person is everybody who shows that person's face (identities.py): another name, and videos that name nobody.
-raw_videos refuses what stands there (removed_by_request), also where the same bytes or the same person come again from
-somewhere else; so all their rows go, out of every manifest. The files made of them are deleted. Raw files stay where
-they are: they are not ours. What learned from them cannot forget, and is named.
+raw_videos refuses what stands there (removed_by_request), also where the same bytes, or a file that names the person,
+come again from somewhere else (who returns unnamed is not known); so all their rows go, out of every manifest. The
+files made of them are deleted. Raw files stay where they are: they are not ours. What learned from them cannot forget,
+and is named, and so are other videos of the same recording.
 """
 
 from collections import Counter
@@ -53,6 +54,8 @@ class Removal:
     raw: tuple[Path, ...]  # files and URLs' downloads that stay
     runs: tuple[str, ...]  # training runs that learned from them, or went on from one that did
     generated: tuple[str, ...]  # videos generated from one of their clips
+    twins: tuple[str, ...]  # video_ids of near-duplicates, which are not removed
+    shards: tuple[str, ...]  # whose rows have to be made anew
 
 
 def remove(root: DataRoot, name: str) -> Removal:
@@ -81,6 +84,10 @@ def remove(root: DataRoot, name: str) -> Removal:
     write_json(_path(root), {key: sorted(values) for key, values in new.model_dump().items()})
     same = [row for row in registered(root) if known.get(row["source_id"]) in videos or row in sources]
     places = (local_path(root, row) for row in same)
+    for row in same:  # contact sheets show many people: they are drawn anew without this one
+        for folder in ("1_clips", "rejected"):
+            (root.folder(folder) / "sheets" / f"shard={row['shard']}.jpg").unlink(missing_ok=True)
+        (root.folder("1_clips") / "sheets" / f"shard={row['shard']}.inputs").unlink(missing_ok=True)
     return Removal(
         who=name,
         videos=tuple(sorted(videos)),
@@ -88,7 +95,19 @@ def remove(root: DataRoot, name: str) -> Removal:
         raw=tuple(sorted({path for path in places if path and path.exists()})),
         runs=tuple(_runs(root, videos)),
         generated=tuple(sorted(root.relative(path) for path in _generated(root, videos))),
+        twins=tuple(_twins(root, videos)),
+        shards=tuple(sorted({row["shard"] for row in same})),
     )
+
+
+def _twins(root: DataRoot, videos: set[str]) -> list[str]:
+    """Other videos that share a recording with one of these."""
+    of = {
+        row["clip_id"]: row["video_id"] for row in root.read("clip_rows", columns=["clip_id", "video_id"]).to_pylist()
+    }
+    pairs = [(row["recording"], of.get(row["clip_id"])) for row in root.read_single("near_duplicates").to_pylist()]
+    shared = {recording for recording, video in pairs if video in videos}
+    return sorted({video for recording, video in pairs if recording in shared and video} - videos)
 
 
 def _path(root: DataRoot) -> Path:

@@ -247,6 +247,22 @@ def original(root: DataRoot, source: dict[str, Any], collection: Collection) -> 
     return Path(collection.path or root.folder("0_raw")) / source["uri"]
 
 
+def finished_twice(root: DataRoot) -> list[str]:
+    """Shards that hold a video which an earlier shard holds too: both were fetched at the same time, unseen by each
+    other. Their next run finds the copy (duplicate_of)."""
+    videos = root.read("videos", columns=["video_id", "shard", "status"]).sort_by("shard").to_pylist()
+    first: dict[str, str] = {}
+    good = (row for row in videos if row["status"] == "ok")
+    later = {row["shard"] for row in good if first.setdefault(row["video_id"], row["shard"]) != row["shard"]}
+    return sorted(later)
+
+
+def require_each_video_once(root: DataRoot) -> None:
+    """UserError naming the command where one video stands in two shards: its clips would count twice."""
+    if shards := finished_twice(root):
+        raise UserError(f"one video stands in two shards; run: emo prepare --shard {shards[0]}, then this again")
+
+
 def video_path(root: DataRoot, shard: str, video_id: str) -> Path:
     """The file of a video that passed the probe. UserError if its collection or the file itself is gone."""
     from emo_model.data.rows_of import rows_of

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from emo_model.data.identities import UNKNOWN, Clip, People, people
 from emo_model.data.records import IDENTITIES, IDENTITY_CONFLICTS, SPLITS
-from emo_model.data.sources import registered
+from emo_model.data.sources import registered, require_each_video_once
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_json, write_rows
 from emo_model.networks.config import SpeedBuckets
 
@@ -57,6 +57,7 @@ class BucketReport:
 
 def build_splits(root: DataRoot) -> SplitReport:
     """Write 5_manifest/identities.parquet, identity_conflicts.parquet and splits.parquet from all shards."""
+    require_each_video_once(root)
     columns = ["clip_id", "video_id", "num_frames", "identity_hint", "has_audio"]
     clips = root.read("clip_rows", columns=columns).to_pylist()
     earlier = _earlier(root)

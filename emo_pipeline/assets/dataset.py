@@ -197,12 +197,14 @@ def clip_catalog(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
 
 
 def missing_shards(instance: dg.DagsterInstance) -> list[str]:
-    """Registered shards whose clip_rows were never made, or whose last attempt failed."""
+    """Registered shards whose clip rows or faces were never made, or whose last attempt failed."""
     registered = instance.get_dynamic_partitions(SHARDS_NAME)
-    made = instance.get_materialized_partitions(dg.AssetKey("clip_rows"))
-    states = instance.get_status_by_partition(dg.AssetKey("clip_rows"), registered, SHARDS) or {}
-    failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}
-    return sorted(key for key in registered if key not in made or key in failed)
+    missing: set[str] = set()
+    for asset in (dg.AssetKey("clip_rows"), dg.AssetKey("face_embeddings")):
+        states = instance.get_status_by_partition(asset, registered, SHARDS) or {}
+        failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}
+        missing |= failed | (set(registered) - set(instance.get_materialized_partitions(asset)))
+    return sorted(missing)
 
 
 @dg.asset(deps=["clip_catalog"], group_name="dataset", kinds={"markdown"}, owners=[OWNER], code_version="2")

@@ -134,7 +134,8 @@ def test_a_collections_split_counts_unless_the_person_had_a_side() -> None:
 
 @pytest.mark.weights
 def test_only_annotated_seconds_become_clips_in_the_annotated_square(tmp_path: Path) -> None:
-    """13 s of a face; 00:01-00:05 with a square for a picture twice as high, 00:07-00:11 without one."""
+    """13 s of a face; 00:01-00:05 with a square for a picture twice as high, 00:07-00:11 without one, and a
+    range behind the end."""
     picture = cv2.imread(str(samples.default_folder() / "portraits" / "astronaut.png"))[:256, 100:356, ::-1]
     picture = cv2.resize(picture, (240, 240), interpolation=cv2.INTER_AREA)
     raw = tmp_path / "raw"
@@ -142,7 +143,7 @@ def test_only_annotated_seconds_become_clips_in_the_annotated_square(tmp_path: P
     film(raw / "MittRomney.mp4", (np.roll(picture, n % 3, axis=1) for n in range(13 * 12)), fps=12)
     lists = write_lists(
         tmp_path / "lists",
-        WRA_annotion_time="MittRomney.mp4 00:01-00:05 00:07-00:11\n",
+        WRA_annotion_time="MittRomney.mp4 00:01-00:05 00:07-00:11 00:20-00:25\n",
         WRA_resolution="MittRomney.mp4 480\n",
         WRA_crop_wh="MittRomney_0.mp4 20 440 10 440\n",
     )
@@ -157,6 +158,8 @@ def test_only_annotated_seconds_become_clips_in_the_annotated_square(tmp_path: P
     assert second["start_s"] == 7.0 and second["crop_size"] <= 240 and DataConfig.of(root).crop_expansion > 1
     looked = {row["t_s"] for row in root.read("landmarks").to_pylist() if row["faces"]}
     assert min(looked) >= 1 and max(looked) < 11 and not any(5 <= t < 7 for t in looked)
+    (gone,) = [row for row in root.read("rejected").to_pylist() if row["reason"] == "no_frames"]
+    assert gone["id"].endswith(":WRA_MittRomney_002") and gone["detail"] == "20 to 25 s of a video of 13.0 s"
     shots = root.read("shots").to_pylist()
     assert [(shot["start_frame"], shot["end_frame"]) for shot in shots] == [(0, 156)]  # the video's, whole
 

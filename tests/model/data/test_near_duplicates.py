@@ -154,3 +154,33 @@ def test_the_order_of_clips_and_pairs_is_nothing() -> None:
     pairs = [pair(x, y) for x, y in ("ab", "bc", "cd", "de", "ef", "ae")]
     one = sorted(rows(clips, pairs), key=lambda row: row["clip_id"])
     assert one == sorted(rows(clips[::-1], pairs[::-1]), key=lambda row: row["clip_id"])
+
+
+def test_a_copy_to_the_bit_is_a_copy_with_sound_or_without(voice: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    face, sound = rng.integers(1, 2**63, 50, dtype=np.uint64), sound_words(voice)
+    for heard in (np.zeros(0, "<u4"), sound):
+        clips = [Clip("a", "va", 8.0, heard, face), Clip("b", "vb", 8.0, heard, face.copy())]
+        (pair,) = find(clips)
+        assert pair.picture == 0.0 and abs(pair.offset_s) < 0.2
+
+
+def test_a_face_that_keeps_still_is_found_though_it_says_one_word_again_and_again() -> None:
+    face = np.full(80, 0x1234567812345678, np.uint64)
+    assert find([Clip("a", "va", 13.0, np.zeros(0, "<u4"), face), Clip("b", "vb", 13.0, np.zeros(0, "<u4"), face)])
+
+
+def test_unknown_pictures_stay_unknown_in_the_mirror() -> None:
+    face = np.zeros(50, np.uint64)
+    turned = np.full(50, MIRROR, np.uint64)
+    nothing = np.zeros(0, "<u4")
+    assert compare(Clip("a", "va", 8.0, nothing, turned), Clip("b", "vb", 8.0, nothing, face), 0.0) is None
+
+
+def test_one_voice_to_two_different_faces_is_no_copy(voice: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    sound = sound_words(voice)
+    faces = [rng.integers(1, 2**63, 50, dtype=np.uint64) for _ in range(2)]
+    clips = [Clip(name, f"v{name}", 8.0, sound, face) for name, face in zip("ab", faces, strict=True)]
+    assert find(clips) == []
+    assert find([clips[0], replace(clips[1], face=np.zeros(0, np.uint64))])  # nothing speaks against it

@@ -1,5 +1,6 @@
 """Long takes are parted where the voice pauses and the head is still; lengths and coverage hold whatever goes on."""
 
+import tracemalloc
 import wave
 
 import numpy as np
@@ -69,6 +70,15 @@ def test_loudness_is_that_of_the_sound_around_each_frame(tmp_path) -> None:
     assert loud[36:40] == pytest.approx(20 * np.log10(0.5 / 2**0.5), abs=0.5)
     assert loud[:25].max() < -50 and loud[50:].max() < -50
     assert np.isnan(media.loudness(film(tmp_path / "mute.mp4", numbered(25)), np.arange(25) / FPS)).all()
+
+
+def test_a_clock_that_jumps_by_weeks_costs_no_memory(tmp_path) -> None:
+    path = film(tmp_path / "beep.mp4", numbered(75), sound=np.full(48_000, 0.5, np.float32))
+    tracemalloc.start()
+    loud = media.loudness(path, np.append(np.arange(75) / FPS, 4e6))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.isfinite(loud[:70]).all() and np.isnan(loud[-1]) and peak < 50e6
 
 
 def test_parts_of_a_real_voice_begin_in_pauses_far_more_often_than_even_ones(tmp_path) -> None:

@@ -5,9 +5,14 @@ import json
 import numpy as np
 import pytest
 
+from emo_model.data.manifests import build_manifest
+from emo_model.data.near_duplicates import build_near_duplicates
+from emo_model.data.policy import policy
 from emo_model.data.records import TABLES
+from emo_model.data.sources import finished_twice
 from emo_model.data.splits import assign, build_speed_buckets, build_splits, speed_buckets, training_speeds
 from emo_model.data.store import write_rows
+from emo_model.errors import UserError
 from emo_model.networks.config import SpeedBuckets
 
 from .small_root import CLIPS, STAMP, small_root
@@ -179,3 +184,13 @@ def test_a_second_build_changes_no_byte(root):
     assert {path: path.read_bytes() for path in root.folder("5_manifest").glob("*.parquet")} == before
     people = {row["clip_id"]: row["identity_id"] for row in root.read_single("identities").to_pylist()}
     assert (people["u0"], people["u1"]) == ("unknown:vu", "unknown:vu:2")
+
+
+def test_one_video_in_two_shards_is_refused_with_the_command_that_mends_it(tmp_path) -> None:
+    root = small_root(tmp_path)
+    rows = [{**row, "shard": "s0001"} for row in root.read("videos", "s0000").to_pylist() if row["status"] == "ok"]
+    write_rows(root.part("videos", "s0001"), TABLES["videos"], rows[:1])
+    assert finished_twice(root) == ["s0001"]
+    for build in (build_splits, build_near_duplicates, lambda root: build_manifest(root, policy(root, "eval"))):
+        with pytest.raises(UserError, match="run: emo prepare --shard s0001"):
+            build(root)
