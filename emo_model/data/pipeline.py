@@ -84,7 +84,7 @@ class PrepareReport:
 Tell = Callable[[str], None]
 
 
-def prepare(root: DataRoot, *, workers: int = 1, progress: Tell = lambda line: None) -> PrepareReport:
+def prepare(root: DataRoot, *, workers: int = 0, progress: Tell = lambda line: None) -> PrepareReport:
     """Bring everything up to date: register new sources, every step of every shard, then the data set.
 
     What is up to date is kept, so a second call, or one after a kill, only does what is left. `progress` gets a line

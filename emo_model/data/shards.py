@@ -100,7 +100,7 @@ def run_step(
     root: DataRoot,
     shard: str,
     *,
-    workers: int | Workers = 1,
+    workers: int | Workers = 0,
     progress: Callable[[str], None] = lambda line: None,
 ) -> StepReport:
     """Bring one shard's rows of one step up to date. Returns counts and the data version (hash of all rows).

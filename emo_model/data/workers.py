@@ -26,7 +26,8 @@ AHEAD = 2  # jobs handed out for each process, so that it goes on while the pare
 
 
 class Workers:
-    """At most `count` processes. With one, work is done in this process and none is started."""
+    """At most `count` processes. With 0, work is done in this process: what kills it then kills us too, and rejects no
+    item."""
 
     def __init__(self, count: int) -> None:
         self.count = count
@@ -44,7 +45,7 @@ class Workers:
         `step` names the work: when it changes, what was kept `for_a_step` is forgotten. An error of `work`, or of the
         caller, ends the run at once: jobs under way are killed.
         """
-        if self.count <= 1:
+        if self.count == 0:
             yield from ((job, _do(step, work, job)) for job in jobs)
             return
         left = deque(jobs)

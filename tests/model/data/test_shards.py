@@ -132,8 +132,9 @@ def test_an_unexpected_error_is_a_reject_not_a_failed_shard(root, workers):
     assert details == ["ValueError: a codec nobody has heard of"]
 
 
-def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root):
-    report = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=2)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root, workers):
+    report = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=workers)
     assert report.rows == {"shots": 4}
     assert report.rejects == {"no_face": 1, "step_failed": 1}
 
