@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from emo_model.commands import data, evaluation, model
-from emo_model.errors import UserError
+from emo_model.errors import UserError, disk_errors_told
 
 
 class Commands(click.Group):
@@ -17,7 +17,8 @@ class Commands(click.Group):
 
     def invoke(self, context: click.Context) -> object:
         try:
-            return super().invoke(context)
+            with disk_errors_told():
+                return super().invoke(context)
         except UserError as error:
             click.echo(f"emo: {error}", err=True)
             sys.exit(2)

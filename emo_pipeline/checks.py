@@ -168,7 +168,7 @@ def _columns(root: "DataRoot", table: str, shard: str, *names: str) -> list[list
 
 
 def _no_identity_in_two_splits(root: "DataRoot") -> Problems:
-    """By the split table, and by what training and test manifests really hold, where they are written."""
+    """By name, by video, by face and by recording: whatever ties two clips together, they are on one side."""
     splits: dict[str, set[str]] = defaultdict(set)
     for row in root.read_single("splits").to_pylist():
         splits[row["identity_id"]].add(row["split"])
@@ -179,11 +179,15 @@ def _no_identity_in_two_splits(root: "DataRoot") -> Problems:
         for row in clips
         if row["identity_id"] not in splits
     ]
+    recording = {row["clip_id"]: row["recording"] for row in root.read_single("near_duplicates").to_pylist()}
     video = dict(zip(*_columns_of(root, "clip_rows", "clip_id", "video_id"), strict=True))
-    of_video: dict[str, set[str]] = defaultdict(set)
+    ties: dict[str, set[str]] = defaultdict(set)
     for row in clips:
-        of_video[video.get(row["clip_id"], row["clip_id"])] |= splits[row["identity_id"]]
-    return problems + [f"video {name} is in {sorted(where)}" for name, where in of_video.items() if len(where) > 1]
+        clip, sides = row["clip_id"], splits[row["identity_id"]]
+        ties[f"video {video.get(clip, clip)}"] |= sides
+        ties[f"the face of clip {row['face_id'] or clip}"] |= sides
+        ties[f"the recording of clip {recording.get(clip, clip)}"] |= sides
+    return problems + [f"{tie} is in {sorted(where)}" for tie, where in ties.items() if len(where) > 1]
 
 
 def _columns_of(root: "DataRoot", table: str, *names: str) -> list[list[Any]]:
@@ -193,7 +197,7 @@ def _columns_of(root: "DataRoot", table: str, *names: str) -> list[list[Any]]:
 
 NO_IDENTITY_IN_TWO_SPLITS = Check(
     "no_identity_in_two_splits",
-    "nobody, and no video, is in training and test (section 4.2)",
+    "nobody, and no video, face or recording, is in training and test (section 4.2)",
     _no_identity_in_two_splits,
 )
 

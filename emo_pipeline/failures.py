@@ -9,7 +9,7 @@ from typing import Any
 
 import dagster as dg
 
-from emo_model.errors import UserError
+from emo_model.errors import UserError, disk_errors_told
 
 
 def one_line(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -18,7 +18,8 @@ def one_line(body: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(body)
     def guarded(*arguments: Any, **named: Any) -> Any:
         try:
-            return body(*arguments, **named)
+            with disk_errors_told():
+                return body(*arguments, **named)
         except UserError as error:
             line = str(error)
         raise dg.Failure(line, allow_retries=False)  # outside the handler, so that no chain is printed

@@ -21,7 +21,7 @@ ingest_shard = dg.define_asset_job(
     "ingest_shard",
     SHARD_GROUPS - REGISTRY,
     partitions_def=SHARDS,
-    executor_def=dg.in_process_executor,  # eleven steps: 3.3 s of overhead, against 29.7 s with a process each
+    executor_def=dg.in_process_executor,  # of eleven steps: 3.3 s of overhead, against 29.7 s with a process each
     description="One shard from raw videos to clip rows. Finished videos are kept.",
 )
 register_sources = dg.define_asset_job(

@@ -4,11 +4,16 @@ Here: the data root and how many processes work on it. Not here: MLflow (trackin
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
+
+from emo_model.data.workers import Workers
 
 if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
@@ -32,7 +37,13 @@ class Data(dg.ConfigurableResource):
 
         return DataRoot(self.folder).require()
 
-    @property
-    def processes(self) -> int:
-        """Processes for one shard."""
-        return self.workers or len(os.sched_getaffinity(0))
+    @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Data"]:
+        """Dagster calls this once a run where steps share a process: so they share their workers too."""
+        with self.processes:
+            yield self
+
+    @cached_property
+    def processes(self) -> Workers:
+        """Processes for the steps of one shard after another; none is started before the first needs it."""
+        return Workers(self.workers or len(os.sched_getaffinity(0)))

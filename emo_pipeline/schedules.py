@@ -8,7 +8,16 @@ from typing import Any
 import dagster as dg
 
 from emo_pipeline.jobs import retrain
-from emo_pipeline.versions import judged, latest, manifest_versions, shards_since_build, trained_versions
+from emo_pipeline.resources import Data
+from emo_pipeline.versions import (
+    MANIFESTS,
+    judged,
+    latest,
+    manifest_versions,
+    policies_at_build,
+    shards_since_build,
+    trained_versions,
+)
 
 UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -20,7 +29,7 @@ UNDER_WAY = [
 TRAINING_JOBS = ("retrain", "train_all")
 # assets of retrain that have a launchpad (emo_pipeline/assets)
 RETRAINED = (
-    "train_manifest_stage1", "train_manifest_stage2", "eval_manifest",
+    "eval_manifest",
     "base_weights", "image_checkpoint", "video_checkpoint", "speed_checkpoint",
     "generated_videos", "speed_ablation", "face_region_ablation",
 )  # fmt: skip
@@ -29,12 +38,12 @@ RETRAINED = (
 @dg.schedule(
     job=retrain, cron_schedule="0 4 * * 1", execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.STOPPED
 )
-def weekly_retrain(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+def weekly_retrain(context: dg.ScheduleEvaluationContext, data: Data) -> dg.RunRequest | dg.SkipReason:
     """Mondays 04:00 UTC: retrain, unless a training is under way or the training data are those of the last one."""
     for job in TRAINING_JOBS:
         if runs := context.instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
             return dg.SkipReason(f"{job} is under way (run {runs[0].run_id[:8]}); the next tick looks again")
-    if reason := nothing_new(context.instance):
+    if not policies_changed(context.instance, data) and (reason := nothing_new(context.instance)):
         return dg.SkipReason(reason)
     return dg.RunRequest(
         run_key=context.scheduled_execution_time.isoformat(), run_config=retrain_config(context.instance)
@@ -64,6 +73,15 @@ def nothing_new(instance: dg.DagsterInstance) -> str | None:
     if last is None or last != now or shards_since_build(instance) or not judged(instance):
         return None
     return f"the manifests are unchanged since the last training ({', '.join(str(v)[:12] for v in now.values())})"
+
+
+def policies_changed(instance: dg.DagsterInstance, data: Data) -> bool:
+    """Whether a training manifest would now be asked otherwise than when it was built."""
+    from emo_model.data.policy import policy
+
+    asked = {name: policy(data.root, name.replace("_manifest", "")).sha256 for name in MANIFESTS}
+    built = policies_at_build(instance)
+    return any(built[name] not in (None, asked[name]) for name in MANIFESTS)
 
 
 nightly_catalog = dg.AutomationConditionSensorDefinition(

@@ -19,6 +19,7 @@ from emo_pipeline.partitions import SHARDS, SHARDS_NAME
 from emo_pipeline.resources import Data
 
 STOPPED = dg.DefaultSensorStatus.STOPPED
+LISTED_AGAIN_S = 24 * 3600
 SETTLED_S = 10  # a file that changed later than this may still be being copied
 MEASURED_ON_METHODS = [dg.AssetKey(name) for name in (*METRICS, "comparison_table", "evaluation_report")]
 
@@ -31,27 +32,27 @@ def drop_folder(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorRes
 
 @dg.sensor(job=register_sources, minimum_interval_seconds=60, default_status=STOPPED)
 def url_lists(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
-    """New lines in 0_raw/NAME.urls.txt are registered (and new_sources then downloads them)."""
-    return _register_if_changed(context, sorted((data.folder / "0_raw").glob("*.urls.txt")))
+    """New lines in 0_raw/NAME.urls.txt are registered (and new_sources then downloads them); once a day also what the
+    channels and play lists among them have got since. No tick asks a site."""
+    raw = data.folder / "0_raw"
+    day = f":{time.time() // LISTED_AGAIN_S:.0f}" if (raw / "listings.json").exists() else ""
+    return _register_if_changed(context, sorted(raw.glob("*.urls.txt")), day)
 
 
 def _videos(folder: Path) -> list[Path]:
-    from emo_model.data.sources import MEDIA, NOT_VIDEO
+    from emo_model.data.sources import MEDIA, scan_folder
 
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and path.suffix.lower() not in NOT_VIDEO and path.relative_to(folder).parts[0] != MEDIA
-        and not path.name.startswith(".")
-    )  # fmt: skip
+    return [path for path, _ in scan_folder(folder, [], without=(MEDIA,))]
 
 
-def _register_if_changed(context: dg.SensorEvaluationContext, files: list[Path]) -> dg.SensorResult | dg.SkipReason:
+def _register_if_changed(
+    context: dg.SensorEvaluationContext, files: list[Path], period: str = ""
+) -> dg.SensorResult | dg.SkipReason:
     if not files:
         return dg.SkipReason("nothing there")
     if any(time.time() - path.stat().st_mtime < SETTLED_S for path in files):
         return dg.SkipReason(f"a file changed within {SETTLED_S} s; it may still be being copied")
-    found = signature(files)
+    found = signature(files) + period
     if found == context.cursor:
         return dg.SkipReason(f"no change in {len(files)} files")
     return dg.SensorResult([dg.RunRequest(run_key=f"register:{found}")], cursor=found)
@@ -65,15 +66,16 @@ def signature(files: Iterable[Path]) -> str:
 @dg.asset_sensor(dg.AssetKey("source_registry"), job=ingest_shard, minimum_interval_seconds=30, default_status=STOPPED)
 def new_sources(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEntry, data: Data) -> dg.SensorResult:
     """After source_registry: a run for each shard whose sources, or the files behind them, are new or changed."""
-    from emo_model.data.sources import collections, local_path, registered
+    from emo_model.data.sources import local_paths, registered
 
     root = data.root
-    known, shards = collections(root), defaultdict[str, list[str]](list)
-    for row in registered(root):
-        path = local_path(root, row, known)
+    rows, shards = registered(root), defaultdict[str, list[str]](list)
+    places = local_paths(root, rows)
+    for row in rows:
+        path = places[row["source_id"]]
         state = signature([path]) if path else ""
         shards[row["shard"]].append(f"{row['source_id']} {state}")
-    missing = [shard for shard in shards if shard not in context.instance.get_dynamic_partitions(SHARDS_NAME)]
+    missing = sorted(set(shards) - set(context.instance.get_dynamic_partitions(SHARDS_NAME)))
     return dg.SensorResult(
         [
             dg.RunRequest(partition_key=shard, run_key=f"{shard}:{text_sha256(*sorted(rows))[:16]}")

@@ -16,6 +16,19 @@ MANIFESTS = {
 }  # -> who reads it
 
 
+POLICY_HASH = "policy sha256"  # metadata of a manifest: what was asked of its clips
+
+
+def policies_at_build(instance: dg.DagsterInstance) -> dict[str, str | None]:
+    """Hash of the policy each training manifest was last built by; None where it was never built."""
+    found = {}
+    for name in MANIFESTS:
+        entry = latest(instance, name)
+        seen = entry.asset_materialization.metadata.get(POLICY_HASH) if entry and entry.asset_materialization else None
+        found[name] = None if seen is None else str(seen.value)
+    return found
+
+
 def latest(instance: dg.DagsterInstance, asset: str) -> dg.EventLogEntry | None:
     """The newest materialization of an asset, of any partition."""
     return instance.get_latest_materialization_event(dg.AssetKey(asset))

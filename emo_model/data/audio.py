@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from emo_model.data import media
 from emo_model.data.audio_encoders import FPS, RATE, encoder_identity, load_encoder
+from emo_model.data.config import DataConfig
+from emo_model.data.fingerprints import sound_words
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Reject, Result, Step
 from emo_model.data.sources import video_path
-from emo_model.data.store import DataRoot, atomic, file_sha256
+from emo_model.data.store import DataRoot, atomic, file_sha256, write_array
+from emo_model.data.vocals import separator
 
 MISSING_S = 0.1  # seconds of sound that may be missing, and are filled with silence
 SILENT = 1e-3  # -60 dB re full scale: a clip whose every sample lies below is silent
@@ -41,15 +44,17 @@ def _sound_work(root: DataRoot, shard: str, item: Item) -> Result:
     if not video["has_audio"]:
         return Result()
     path = video_path(root, shard, item.key)
-    heard = sound_span(path, video["video_start_s"])
-    rows, rejects = [], []
-    for clip in clips_of(root, shard, item.key):
+    begins, ends = sound_span(path, video["video_start_s"])
+    clips, rejects = [], []
+    for clip in sorted(clips_of(root, shard, item.key), key=lambda clip: clip["start_s"]):
         end_s = clip["start_s"] + clip["num_frames"] / FPS
-        missing_s = max(0.0, heard[0] - clip["start_s"]) + max(0.0, end_s - heard[1])
+        missing_s = max(0.0, begins - clip["start_s"]) + max(0.0, end_s - ends)
         if missing_s > MISSING_S:
             rejects.append(_too_short(clip, missing_s))
         else:
-            rows.append(_write(root, shard, clip, media.audio(path, clip["start_s"], end_s)))
+            clips.append((clip, (clip["start_s"], end_s)))
+    sounds = media.sounds(path, [span for _, span in clips])
+    rows = [_write(root, shard, clip, next(sounds)) for clip, _ in clips]
     return Result({"clip_audio": rows}, tuple(rejects))
 
 
@@ -90,6 +95,7 @@ def _write(root: DataRoot, shard: str, clip: Row, samples: NDArray[np.float32]) 
         "samples": len(samples),
         "rms_db": 20 * float(np.log10(loudness)) if loudness else None,
         "is_silent": bool(np.abs(samples).max(initial=0) < SILENT),
+        "sound_hash": sound_words(samples).tobytes(),
         "sha256": sha256,
     }
 
@@ -117,7 +123,9 @@ def read_wav(path: Path) -> NDArray[np.float32]:
 
 
 def _feature_items(root: DataRoot, shard: str) -> list[Item]:
-    return items_by_video(root, shard, ("clip_audio",), *encoder_identity())
+    vocals = DataConfig.of(root).vocals
+    separator(vocals)  # a bad name is told before the work starts
+    return items_by_video(root, shard, ("clip_audio",), *encoder_identity(), *filter(None, [vocals]))
 
 
 def _feature_work(root: DataRoot, shard: str, item: Item) -> Result:
@@ -128,11 +136,11 @@ def _feature_work(root: DataRoot, shard: str, item: Item) -> Result:
 
 
 def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
-    encoder = load_encoder()
-    features = encoder.features(read_wav(root.path / sound["path"]), clip["num_frames"])
+    encoder, vocals = load_encoder(), DataConfig.of(root).vocals
+    samples = separator(vocals)(read_wav(root.path / sound["path"]), RATE)
+    features = encoder.features(samples, clip["num_frames"])
     path = root.media("4_audio", shard, f"{clip['clip_id']}.npy")
-    with atomic(path) as temporary:
-        np.save(temporary, features)
+    write_array(path, features)
     return {
         "clip_id": clip["clip_id"],
         "path": root.relative(path),
@@ -141,22 +149,23 @@ def _encode(root: DataRoot, shard: str, clip: Row, sound: Row) -> Row:
         "width": encoder.width,
         "encoder": encoder.name,
         "encoder_sha256": encoder.sha256,
+        "vocals": vocals or None,
         "sha256": file_sha256(path),
     }
 
 
 CLIP_AUDIO = Step(
     name="clip_audio",
-    version=2,
+    version=3,
     tables=("clip_audio",),
     after=("shots_and_faces",),
-    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB re full scale.",
+    description="Each clip's sound: 16 kHz mono wav of exactly the clip's time; loudness in dB; fingerprint.",
     items=_sound_items,
     work=_sound_work,
 )
 AUDIO_FEATURES = Step(
     name="audio_features",
-    version=2,
+    version=3,
     tables=("audio",),
     after=("clip_audio",),
     description="Hidden states of the audio encoder, float16 (frames, layers, width), one a frame at 30 fps.",

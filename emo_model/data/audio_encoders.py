@@ -11,7 +11,6 @@ Numbers repeat bit for bit on one machine: one torch thread, no dropout, float32
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.ctranslate2_file import read_arrays
+from emo_model.data.workers import for_a_step
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ def windows(num_frames: int) -> Iterator[tuple[int, int, slice]]:
         )
 
 
-def frame_positions(num_frames: int, rate: float) -> NDArray[np.float64]:
-    """Where each frame's middle lies on a feature axis whose k-th entry is centred on (k + 0.5) / rate seconds."""
-    return (np.arange(num_frames) + 0.5) / FPS * rate - 0.5
+def frame_positions(num_frames: int, rate: float, centre: float) -> NDArray[np.float64]:
+    """Where each frame's middle lies on a feature axis whose k-th entry is centred on (k + centre) / rate seconds."""
+    return (np.arange(num_frames) + 0.5) / FPS * rate - centre
 
 
 def at_positions(features: NDArray[np.float32], positions: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -96,7 +96,7 @@ def encoder_identity() -> tuple[str, str]:
     return name, _folder_sha256() if name == "wav2vec2_base" else weights.REGISTRY[name].sha256 or ""
 
 
-@cache
+@for_a_step
 def load_encoder(name: str | None = None) -> Encoder:
     """An encoder by its registry name, as a checkpoint's `audio_encoder`; by default the one in use.
 
@@ -125,11 +125,14 @@ def _wav2vec2() -> Encoder:
     from transformers import Wav2Vec2Model
 
     model = Wav2Vec2Model.from_pretrained(weights.path("wav2vec2_base"), local_files_only=True).eval()
-    conv_rate = RATE / np.prod(model.config.conv_stride)
+    kernels, strides = model.config.conv_kernel, model.config.conv_stride
+    hop = int(np.prod(strides))
+    field = 1 + sum((kernel - 1) * int(np.prod(strides[:layer])) for layer, kernel in enumerate(kernels))
+    centre = (field - 1) / 2 / hop  # unpadded convolutions: entry k hears samples k * hop to k * hop + field
 
     def at_frames(convolved: "Tensor", num_frames: int) -> "Tensor":
         """(1, 512, T) at 50 Hz -> (1, 512, F) at the frame rate."""
-        frames = at_positions(convolved[0].T.numpy(), frame_positions(num_frames, conv_rate))
+        frames = at_positions(convolved[0].T.numpy(), frame_positions(num_frames, RATE / hop, centre))
         return torch.from_numpy(frames).T[None]
 
     @torch.inference_mode()
@@ -137,7 +140,7 @@ def _wav2vec2() -> Encoder:
         samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)  # as it was trained
         hook = model.feature_extractor.register_forward_hook(lambda _, __, out: at_frames(out, num_frames))
         try:
-            with _one_thread():
+            with one_thread():
                 states = model(torch.from_numpy(samples)[None], output_hidden_states=True).hidden_states[1:]
         finally:
             hook.remove()
@@ -212,11 +215,11 @@ def _whisper() -> Encoder:
 
     @torch.inference_mode()
     def encode_window(samples: NDArray[np.float32], num_frames: int) -> NDArray[np.float32]:
-        with _one_thread():
+        with one_thread():
             mel = log_mel(samples, sampling_rate=RATE, return_tensors="pt").input_features  # padded to 30 s
             states = encoder(mel, output_hidden_states=True).hidden_states[1:]
         hidden = torch.cat(states).transpose(0, 1).numpy()  # (1500, 4, 384), 50 Hz
-        return at_positions(hidden, frame_positions(num_frames, rate=50))
+        return at_positions(hidden, frame_positions(num_frames, rate=50, centre=0))  # padded: entry k around k / 50 s
 
     entry = weights.REGISTRY["whisper_tiny_encoder"]
     sizes = WHISPER["encoder_layers"], WHISPER["d_model"]
@@ -224,7 +227,7 @@ def _whisper() -> Encoder:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch with one thread, so that sums are taken in one order and the numbers repeat; restored afterwards."""
     import torch
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from emo_model.data.availability import CARD, CARD_HEADER, GONE, GONE_HEADER
 from emo_model.data.catalog import query
 from emo_model.data.records import REASONS
 from emo_model.data.scores import SCORES
@@ -38,10 +39,13 @@ def card(root: DataRoot) -> str:
         ("Sound", _SOUND, ("sound", "clips", "hours")),
         ("Manifests", _MANIFESTS, ("manifest", "clips", "hours")),
         ("How people were told apart", _PEOPLE, ("method", "people", "clips")),
-        ("Scores", _SCORES, ("score", "clips with it", "10 %", "median", "90 %", "method", "precision", "recall")),
+        ("Scores", _SCORES, _SCORES_HEADER),
     )
     parts = ["# Dataset card", _INTRODUCTION]
     parts += [f"## {title}\n{_table(root, sql, header)}" for title, sql, header in sections]
+    if query(root, "FROM availability LIMIT 1")[1]:
+        parts.append(f"## What of the lists is to be had\n{_table(root, CARD, CARD_HEADER)}")
+        parts.append(f"Gone, by reason:\n\n{_table(root, GONE, GONE_HEADER)}")
     parts += [f"## Left out, by reason\n{_rejects(root)}", _sheets(root)]
     parts += [f"## {title}\n{_histogram(root, *rest)}" for title, *rest in _HISTOGRAMS]
     parts += [_LIMITS]
@@ -73,11 +77,17 @@ _REJECTS = """
     SELECT reason, kind, coalesce(policy, 'unusable in itself'), count(*) FROM rejected
     GROUP BY ALL ORDER BY 4 DESC, 1, 2, 3"""
 _PEOPLE = "SELECT method, count(DISTINCT identity_id), count(*) FROM identities GROUP BY 1 ORDER BY 1"
+_SCORES_HEADER = (
+    "score", "clips with it", "10 %", "median", "90 %", "line", "found by it", "precision", "recall", "counted on",
+)  # fmt: skip
+_QUANTILES = ", ".join(
+    f"(SELECT round(quantile_cont(TRY_CAST({{name}} AS DOUBLE), {share}), 3) FROM clips)" for share in (0.1, 0.5, 0.9)
+)
 _SCORES = (
     " UNION ALL ".join(
-        f"SELECT name, (SELECT count({score.name}) FROM clips), "
-        + ", ".join(f"(SELECT round(quantile_cont({score.name}, {q}), 3) FROM clips)" for q in (0.1, 0.5, 0.9))
-        + f", method, precision, recall FROM scores WHERE name = '{score.name}'"
+        f"SELECT name, (SELECT count({score.name}) FROM clips), {_QUANTILES.format(name=score.name)}, finds, "
+        f"(SELECT count(*) FROM clips WHERE {score.finds or 'NULL'}), precision, recall, labelled FROM scores "
+        f"WHERE name = '{score.name}'"
         for score in SCORES
     )
     + " ORDER BY 1"
@@ -99,8 +109,9 @@ _HISTOGRAMS = (
 )
 
 _LIMITS = """## Limits
-A person whom the collection does not name counts as one person a video (`unknown:VIDEO_ID`): the same person in two
-unnamed videos may then stand in both splits. Languages are not known: no model for them is here. Pose comes from
+Whom the collection does not name is told by face (`unknown:VIDEO_ID`, by the first video that shows them); a clip
+without an embedding counts as its video's one person, who may then stand in both splits.
+Languages are not known: no model for them is here. Pose comes from
 MediaPipe with an assumed 63 degree vertical field of view; its noise alone measures 0.3 to 0.5 degrees a frame."""
 
 

@@ -15,12 +15,14 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from emo_model.data import availability
+from emo_model.data.policy import names
 from emo_model.data.records import IDENTITIES, SCORE_CARDS, SPLITS, TABLES, Table
 from emo_model.data.scores import SCORES
 from emo_model.data.store import DataRoot, atomic, file_sha256, sweep, text_sha256, write_rows
 from emo_model.errors import UserError
 
-VIEWS = ("frames", "audio")  # large: read where they lie
+VIEWS = ("frames", "audio", "face_embeddings")  # large: read where they lie
 MANIFESTS = ("train_stage1", "train_stage2", "held_out_stage1", "held_out_stage2", "eval")
 INTERNAL = (
     "fetched",
@@ -28,18 +30,20 @@ INTERNAL = (
     "manifest",
     "scores",
 )  # told in full by videos and frames; manifests have their own names, and scores are no file
-BOOKKEEPING = ("input_sha256", "step_version")
+NOT_SHOWN = ("input_sha256", "step_version", "face_hash", "sound_hash")  # for steps only; hashes are large
 
 # `clips` is what the shards know about a clip, and what only all shards together know.
 CLIPS_COMMENTS = {
     **{column.name: column.comment for column in TABLES["clip_rows"].columns},
-    **{column.name: column.comment for column in (IDENTITIES.columns[1], SPLITS.columns[1])},
+    **{column.name: column.comment for column in (IDENTITIES.columns[2], SPLITS.columns[1])},
     "source": "collection the video came from",
     "licence": "licence as given with the collection",
+    "near_duplicate_of": "the better clip that shows the same recording; null: none",
 }
 _CLIPS = """
-    CREATE VIEW clips AS SELECT c.*, i.identity_id, s.split, v.source, v.licence FROM clip_rows c
-    LEFT JOIN identities i USING (clip_id) LEFT JOIN splits s USING (identity_id)
+    CREATE VIEW clips AS SELECT c.*, i.identity_id, s.split, v.source, v.licence, d.near_duplicate_of
+    FROM clip_rows c LEFT JOIN (SELECT clip_id, identity_id FROM identities) i USING (clip_id)
+    LEFT JOIN splits s USING (identity_id) LEFT JOIN near_duplicates d USING (clip_id)
     LEFT JOIN (SELECT video_id, source, licence FROM videos WHERE status = 'ok') v USING (video_id)"""
 
 # Every frame's speed, without reading the frames: each clip has its own histogram.
@@ -73,9 +77,17 @@ def build_catalog(root: DataRoot) -> CatalogReport:
     path = catalog_path(root.require())
     sweep(root.path)
     with atomic(path) as temporary:
-        with duckdb.connect(str(temporary)) as connection:
-            rows = _fill(connection, root)
-        Path(f"{temporary}.wal").unlink(missing_ok=True)  # closing wrote it into the file
+        try:
+            with duckdb.connect(str(temporary)) as connection:
+                rows = _fill(connection, root)
+                connection.execute("CHECKPOINT")  # closing would do it too, and say nothing where the disk is full
+        except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            raise UserError(
+                f"clip_catalog: {str(error).splitlines()[0]}; the catalog that was there is unchanged; "
+                "free space or fix the folder, then run the same command again"
+            ) from error
+        finally:
+            Path(f"{temporary}.wal").unlink(missing_ok=True)
     return CatalogReport(path, rows, time.perf_counter() - started, text_sha256(sorted(_versions(root))))
 
 
@@ -84,7 +96,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
         if table.name in INTERNAL:
             continue
         _table(connection, root, table.name, table, _files(root, table))
-    for name in MANIFESTS:
+    for name in [*MANIFESTS, *_own_manifests(root)]:
         file = root.folder("5_manifest") / f"{name}.parquet"
         _table(connection, root, name, TABLES["manifest"], [file] if file.exists() else [])
     _score_cards(connection)
@@ -92,6 +104,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, root: DataRoot) -> dict[str, in
     _comment(connection, "VIEW", "clips", "one continuous shot of 3-12 s at 30 fps, one person", CLIPS_COMMENTS)
     connection.execute(_HISTOGRAM)
     _comment(connection, "VIEW", "speed_histogram", "one bin of head rotation speed", _HISTOGRAM_COMMENTS)
+    for view, sql, row, comments in (
+        ("ranges", availability.RANGES, "one annotated range of a data set's lists", availability.RANGES_COMMENTS),
+        ("availability", availability.AVAILABILITY, "one subset of a data set", availability.AVAILABILITY_COMMENTS),
+    ):
+        connection.execute(sql)
+        _comment(connection, "VIEW", view, row, comments)
     names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
     return {name: _count(connection, name) for name in sorted([*names, *VIEWS])}
 
@@ -104,6 +122,13 @@ def _score_cards(connection: duckdb.DuckDBPyConnection) -> None:
     _comment(connection, "TABLE", "scores", SCORE_CARDS.row, {c.name: c.comment for c in SCORE_CARDS.columns})
 
 
+def _own_manifests(root: DataRoot) -> list[str]:
+    """Manifests of policies of the user's own."""
+    own = {f"{prefix}{name}" for name in names(root) for prefix in ("", "held_out_")}
+    there = {path.stem for path in root.folder("5_manifest").glob("*.parquet")}
+    return sorted(own & there - set(MANIFESTS))
+
+
 def _files(root: DataRoot, table: Table) -> list[Path]:
     """A table's files: one a shard, or one alone."""
     return root.parts(table) or [path for path in [root.single(table)] if path.exists()]
@@ -113,13 +138,13 @@ def _table(connection: duckdb.DuckDBPyConnection, root: DataRoot, name: str, tab
     kind = "VIEW" if name in VIEWS else "TABLE"
     if not files:
         files = [_empty_part(root, table)]
-    columns = ", ".join(column.name for column in table.columns if column.name not in BOOKKEEPING)
+    columns = ", ".join(column.name for column in table.columns if column.name not in NOT_SHOWN)
     listed = ", ".join(_quoted(str(file.absolute())) for file in files)
     order = "" if name in VIEWS else f" ORDER BY {', '.join(table.key)}"
     connection.execute(
         f"CREATE {kind} {name} AS SELECT {columns} FROM read_parquet([{listed}], hive_partitioning = false){order}"
     )
-    comments = {column.name: column.comment for column in table.columns if column.name not in BOOKKEEPING}
+    comments = {column.name: column.comment for column in table.columns if column.name not in NOT_SHOWN}
     _comment(connection, kind, name, table.row, comments)
 
 

@@ -15,7 +15,7 @@ from emo_model.data.store import DataRoot, rows_sha256
 
 BIN_DEG, BINS = 0.1, 64  # of speed_histogram
 
-_SOURCES = ("crops", "frames", "clip_audio", "audio", "sync", "quality", "videos")
+_SOURCES = ("crops", "frames", "clip_audio", "audio", "sync", "sound", "quality", "videos")
 _OWN = tuple(name for name in CLIP_ROWS.schema.names if name not in ("shard", "input_sha256", "step_version"))
 
 
@@ -25,7 +25,7 @@ def _items(root: DataRoot, shard: str) -> list[Item]:
 
 def _work(root: DataRoot, shard: str, item: Item) -> Result:
     clips = clips_of(root, shard, item.key)
-    tables = {name: by_clip(root, name, shard, clips) for name in ("crops", "clip_audio", "sync", "quality")}
+    tables = {name: by_clip(root, name, shard, clips) for name in ("crops", "clip_audio", "sync", "sound", "quality")}
     sources = rows_of(root, "videos", shard, "video_id", [item.key]).to_pylist()
     hint = next((row["identity_hint"] for row in sources if row["status"] == "ok"), None)
     rows = []
@@ -38,6 +38,8 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
             **dict.fromkeys(_OWN),
             **parts["quality"],
             **parts["sync"],
+            **parts["sound"],
+            "rms_db": parts["clip_audio"].get("rms_db"),
             **parts["crops"],
             **clip,
             **speed_summary(frames),
@@ -71,9 +73,9 @@ def _known(column: pa.ChunkedArray) -> np.ndarray:
 
 CLIP_ROWS_STEP = Step(
     name="clip_rows",
-    version=3,
+    version=4,
     tables=("clip_rows",),
-    after=("face_clips", "head_speed", "clip_audio", "audio_features", "sync_scores", "quality_scores"),
+    after=("face_clips", "head_speed", "clip_audio", "audio_features", "sync_scores", "sound_scores", "quality_scores"),
     description="One row a clip: times in seconds, crop in source pixels, scores, speeds in degrees a frame at 30 fps.",
     items=_items,
     work=_work,

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
+from emo_model.data.fingerprints import FACE_EVERY, face_word
 from emo_model.data.media import Picture, SourceFrame, decode, shown_at, write_video
-from emo_model.data.rows_of import clips_of, items_by_video, rows_of
+from emo_model.data.rows_of import array_of, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.sources import video_path
 from emo_model.data.store import DataRoot, file_sha256
@@ -37,6 +38,7 @@ class Film:
     sharpness: list[float] = field(default_factory=list)
     next_sample: int = 0
     middle_hash: str = ""
+    words: list[np.uint64] = field(default_factory=list)  # of the face, every FACE_EVERY frames
 
     def pictures(self, source: Iterator[tuple[int, SourceFrame]]) -> Iterator[Picture]:
         """The clip's frames, (size, size, 3) RGB. `source` is left at the clip's last source frame."""
@@ -53,6 +55,8 @@ class Film:
         if number == len(self.shown) // 2:
             self.middle_hash = phash(picture)
         box = self.to_crop(self.boxes[self.shown[number]])
+        if number % FACE_EVERY == 0:
+            self.words.append(np.uint64(0) if np.isnan(box).any() else face_word(picture, box))
         if number >= self.next_sample and not np.isnan(box).any():  # else the next frame with a face
             self.sharpness.append(blur(picture, box))
             self.next_sample = number + BLUR_EVERY
@@ -103,10 +107,8 @@ def items(root: DataRoot, shard: str) -> list[Item]:
 def work(root: DataRoot, shard: str, item: Item) -> Result:
     """Write all crops of one video in one decode."""
     size = DataConfig.of(root).crop_size
-    seen = rows_of(root, "landmarks", shard, "video_id", [item.key]).select(["source_frame", "t_s", "box"])
-    seen = seen.sort_by("source_frame").to_pylist()
-    times = np.array([row["t_s"] for row in seen])
-    boxes = np.array([row["box"] or [np.nan] * 4 for row in seen], float)
+    seen = rows_of(root, "landmarks", shard, "video_id", [item.key])
+    times, boxes = seen["t_s"].to_numpy(), array_of(seen["box"], 4)  # in order: parts are sorted
     source = enumerate(decode(video_path(root, shard, item.key)))
     rows = []
     for clip in sorted(clips_of(root, shard, item.key), key=lambda clip: clip["start_s"]):
@@ -128,16 +130,17 @@ def _write(root: DataRoot, shard: str, film: Film, source: Iterator[tuple[int, S
         "sha256": file_sha256(path),
         "union_box": film.to_crop(faces).astype(np.float32),
         "phash": film.middle_hash,
+        "face_hash": np.array(film.words, "<u8").tobytes(),
         "blur": float(np.median(film.sharpness)),
     }
 
 
 STEP = Step(
     name="face_clips",
-    version=2,
+    version=3,
     tables=("crops",),
     after=("shots_and_faces",),
-    description="Each clip's square crop as H.264 at 30 fps, the union of its face boxes, sharpness and picture hash.",
+    description="Each clip's square crop as H.264 at 30 fps, the union of its face boxes, sharpness, hashes.",
     items=items,
     work=work,
 )

@@ -6,6 +6,7 @@ keeps its numbers in `0_raw/data_config.json`; changing them re-runs the steps t
 
 import json
 from pathlib import Path
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -14,10 +15,11 @@ from emo_model.errors import UserError
 
 
 class DataConfig(BaseModel):
-    """Numbers of the steps shots_and_faces and face_clips."""
+    """Numbers of the steps shots_and_faces and face_clips, and what audio_features does first."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    shot_detector: Literal["adaptive", "transnetv2"] = "adaptive"  # the second finds more dissolves, and takes time
     crop_size: int = Field(default=256, gt=0, multiple_of=2)  # pixels; section 4.1 trains at 512
     crop_expansion: float = Field(
         default=1.8, ge=1
@@ -26,7 +28,7 @@ class DataConfig(BaseModel):
     max_clip_s: float = Field(default=12.0, gt=0)
     max_lost_frames: int = Field(default=5, ge=0)  # source frames; head_motion bridges as many
     max_still_s: float = Field(default=0.25, gt=0)  # seconds one source frame may stay on screen
-    min_face_px: float = Field(default=40, ge=0)  # height of the landmarks' extent in the source; ours
+    min_face_px: float = Field(default=40.0, ge=0)  # height of the landmarks' extent in the source; ours
     min_face_inside: float = Field(default=0.85, ge=0, le=1)  # share of the face box inside the picture; ours
     min_overlap: float = Field(
         default=0.3, ge=0, le=1
@@ -34,6 +36,9 @@ class DataConfig(BaseModel):
     second_face: float = Field(
         default=0.35, ge=0, le=1
     )  # a second face counts from this share of the first's height; ours
+    vocals: str = Field(  # package.module:function that takes the voice out of the sound before the audio encoder
+        default="", pattern=r"^$|^[\w.]+:\w+$"
+    )
 
     def digest(self, *names: str) -> str:
         """Hash of the named numbers, for the inputs of a step that reads them."""

@@ -39,6 +39,7 @@ class Clip:
     boxes: NDArray[np.float32]  # (F, 4) likewise, by frame; NaN: no face found
     speed: NDArray[np.float32]  # (F,) degrees a frame at 30 fps; NaN: unknown
     audio: Path | None  # (F, layers, width) float16; None: silent
+    shift: int = 0  # frame j belongs to the features of frame j + shift
 
 
 class ClipDataset:
@@ -82,18 +83,21 @@ def _pair(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str,
 def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str, Any]:
     """Stages 2 and 3: n motion frames, the f behind them, and a reference from elsewhere in the clip."""
     n, f, m = network.motion_frames, network.frames, network.nearby
-    first = int(rng.integers(n, clip.num_frames - f + 1))
+    # Every drawn frame has its own sound in the clip, wherever that lies.
+    first = int(rng.integers(max(n, -clip.shift), clip.num_frames - f - max(clip.shift, 0) + 1))
     frames, motion = np.arange(first, first + f), np.arange(first - n, first)
     elsewhere = np.setdiff1d(np.arange(clip.num_frames), np.concatenate([motion, frames]))
     reference = int(rng.choice(elsewhere if len(elsewhere) else motion))
     # Real neighbours where the clip has them, else its edge again.
-    near = np.clip(np.arange(first - m, first + f + m), 0, clip.num_frames - 1)
+    last = clip.num_frames - 1
+    near = np.arange(first - m, first + f + m)
     sample = _sample(clip, network, rng, frames, reference) | {
         "motion": _pixels(clip.frames.read(motion)),
-        "speed": torch.from_numpy(clip.speed[near]),
+        "speed": torch.from_numpy(clip.speed[np.clip(near, 0, last)]),
     }
     if clip.audio is not None:
-        sample["audio"] = torch.from_numpy(np.load(clip.audio, mmap_mode="r")[near].astype(np.float32))
+        heard = np.clip(near + clip.shift, 0, last)
+        sample["audio"] = torch.from_numpy(np.load(clip.audio, mmap_mode="r")[heard].astype(np.float32))
     return sample
 
 
@@ -152,7 +156,8 @@ def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EM
     known = tracks(root, {row["clip_id"] for row in rows})
     shortest = network.motion_frames + network.frames if stage.video else 2
     for row in rows:
-        _refuse_unusable(row, root, stage, shortest, network.image_size)
+        shift = row["sound_shift_frames"] if "audio" in stage.reads else 0
+        _refuse_unusable(row, root, stage, shortest + abs(shift), network.image_size)
         track = known.get(row["clip_id"])
         if track is None or len(track[0]) != row["num_frames"]:
             raise UserError(
@@ -165,7 +170,7 @@ def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EM
         crop, count = root.path / row["path"], row["num_frames"]
         frames = Frames(crop, row["crop_sha256"], count, network.image_size, keep)
         union_box = np.array(row["union_box"], np.float32)
-        yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio)
+        yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio, shift)
 
 
 def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, shortest: int, size: int) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from emo_model.data.store import atomic
+from emo_model.data.store import write_array
 from emo_model.errors import UserError
 
 FPS = 30
@@ -43,8 +43,7 @@ class Frames:
         copy = self.path.parent / f"frames-{self.size}" / f"{self.crop_sha256[:32]}.npy"
         if not copy.is_file():
             pictures = decode(self.path, np.arange(self.num_frames), self.size)
-            with atomic(copy) as temporary:
-                np.save(temporary, pictures)
+            write_array(copy, pictures)
         return np.load(copy, mmap_mode="r")
 
 

@@ -11,65 +11,34 @@ clips get a square of ours. Squares are scaled to the height a video really has:
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emo_model.data.annotations import Lists, Range, Video, overlaps
 from emo_model.data.store import text_sha256
 from emo_model.errors import UserError
 
 SUBSETS = ("RD", "WDA", "WRA")
+FILES = "*_annotion_time.txt"  # the spelling is theirs
 LISTS = ("video_url", "annotion_time", "resolution", "crop_wh")
+LICENCE = "videos: their sites'; lists: CC BY 4.0 (HDTF)"
 SALT = "hdtf-v1:"
 TEST_SHARE = 0.1  # of the hours, section 4.2
 SAME_PERSON = {"WhipJimClyburn": "JamesClyburn"}  # one video is listed under both names
 
-Square = tuple[int, int, int]  # x, y, side
-
 
 @dataclass(frozen=True)
-class Range:
-    """One annotated stretch of a video, in seconds of its clock. square: in a picture `height` pixels high."""
+class HdtfLists(Lists):
+    """HDTF's lists: half of them name people."""
 
-    id: str
-    start_s: float
-    end_s: float
-    square: Square | None = None
-    height: int | None = None
-
-    def square_in(self, width: int, height: int) -> Square | None:
-        """The square in a picture of this size; None where there is none, or it lies outside."""
-        if self.square is None or not self.height:
-            return None
-        x, y, side = (round(number * height / self.height) for number in self.square)
-        room = min(side, width - x, height - y)
-        return (x, y, room) if room >= 0.98 * side else None  # some squares are a pixel too large
-
-
-@dataclass(frozen=True)
-class Video:
-    """One listed video."""
-
-    name: str  # SUBSET_NAME
-    url: str
-    person: str | None  # None: an unnamed radio host
-    ranges: tuple[Range, ...]
-
-    @property
-    def seconds(self) -> float:
-        """Annotated seconds."""
-        return sum(r.end_s - r.start_s for r in self.ranges)
-
-
-@dataclass(frozen=True)
-class Lists:
-    """The lists as read. `defects` are lines for a person to see; nothing is dropped for them."""
-
-    videos: tuple[Video, ...]
-    defects: tuple[str, ...]
-
-    def by_name(self) -> dict[str, Video]:
-        """The videos by SUBSET_NAME."""
-        return {video.name: video for video in self.videos}
+    def summary(self) -> str:
+        """What the lists hold, in one line."""
+        people = {video.person for video in self.videos if video.person}
+        hosts, held = sum(video.person is None for video in self.videos), split(self)
+        return (
+            f"{super().summary()}: {len(people)} named people and {hosts} radio videos of unknown hosts (train only); "
+            f"test: {len(held.test)} people, {held.ranges} ranges, {held.hours:.2f} h"
+        )
 
 
 @dataclass(frozen=True)
@@ -79,10 +48,6 @@ class Split:
     test: tuple[str, ...]  # people
     ranges: int  # of them
     hours: float
-
-    def side(self, person: str | None) -> str:
-        """train or test."""
-        return "test" if person in self.test else "train"
 
 
 def person(name: str) -> str:
@@ -102,7 +67,8 @@ def read(folder: Path) -> Lists:
     defects: list[str] = []
     videos = tuple(video for subset in SUBSETS for video in _subset(folder, subset, defects))
     defects += _same_address(videos)
-    return Lists(videos, tuple(defects))
+    lists = HdtfLists("hdtf", LICENCE, videos, tuple(defects))
+    return replace(lists, test=frozenset(split(lists).test))
 
 
 def split(lists: Lists) -> Split:
@@ -111,7 +77,7 @@ def split(lists: Lists) -> Split:
     for video in lists.videos:
         if video.person:
             of.setdefault(video.person, []).append(video)
-    total, test, seconds = sum(video.seconds for video in lists.videos), [], 0.0
+    total, test, seconds = lists.seconds, [], 0.0
     for name in sorted(of, key=lambda name: text_sha256(SALT + name)):
         if seconds >= TEST_SHARE * total:
             break
@@ -120,15 +86,11 @@ def split(lists: Lists) -> Split:
     return Split(tuple(test), sum(len(video.ranges) for name in test for video in of[name]), seconds / 3600)
 
 
-def summary(lists: Lists) -> str:
-    """What the lists hold, in one line."""
-    people = {video.person for video in lists.videos if video.person}
-    hosts, held = sum(video.person is None for video in lists.videos), split(lists)
-    return (
-        f"{sum(len(video.ranges) for video in lists.videos)} annotated ranges in {len(lists.videos)} videos, "
-        f"{sum(video.seconds for video in lists.videos) / 3600:.2f} h: {len(people)} named people and {hosts} radio "
-        f"videos of unknown hosts (train only); test: {len(held.test)} people, {held.ranges} ranges, {held.hours:.2f} h"
-    )
+def person_of_file(stem: str) -> str | None:
+    """`WDA_KatieHill_000` -> KatieHill. `RD_Radio31_000` -> Radio: nobody knows which hosts are the same, so that all
+    of them stay on one side."""
+    match = re.fullmatch(r"(?:RD|WDA|WRA)_(.*?\D\d*)(?:_\d+)?", stem)
+    return person(match[1]) if match else None
 
 
 # ---- lines ----
@@ -152,7 +114,7 @@ def _subset(folder: Path, subset: str, defects: list[str]) -> Iterator[Video]:
             found.append(_range(f"{subset}_{name}_{number:03d}", text, squares.get(f"{name}_{number}"), height))
             if found[-1].square is None:
                 defects.append(f"{found[-1].id}: no square; one of ours is used")
-        defects += _overlaps(found)
+        defects += overlaps(found)
         who = None if subset == "RD" else person(name)
         yield Video(f"{subset}_{name}", urls[name][0], who, tuple(found))
 
@@ -175,15 +137,6 @@ def _range(id: str, text: str, square: list[str] | None, height: int | None) -> 
         return Range(id, start_s, end_s)
     x, side, y, _ = map(int, square)
     return Range(id, start_s, end_s, (x, y, side), height)
-
-
-def _overlaps(ranges: Sequence[Range]) -> list[str]:
-    return [
-        f"{b.id} overlaps {a.id}: the seconds of both are {a.id}'s"
-        for k, b in enumerate(ranges)
-        for a in ranges[:k]
-        if a.start_s < b.end_s and b.start_s < a.end_s
-    ]
 
 
 def _same_address(videos: Sequence[Video]) -> list[str]:

@@ -26,16 +26,16 @@ def jumps(boxes: Array, matrices: Array) -> NDArray[np.bool_]:
     jumped = np.zeros(len(boxes), bool)
     if len(found) < 3:
         return jumped
-    steps = _steps(boxes[found], matrices[found])
-    steps[np.diff(found) > 1] = 0.0
-    around = np.pad(steps, NEAR)
-    near = [around[NEAR + k : NEAR + k + len(steps)] for k in range(-NEAR, NEAR + 1) if k]
-    jumped[found[1:]] = (steps > SMALLEST) & (steps > TIMES * (np.max(near, axis=0) + 0.1))
+    sizes = steps(boxes[found], matrices[found])
+    sizes[np.diff(found) > 1] = 0.0
+    around = np.pad(sizes, NEAR)
+    near = [around[NEAR + k : NEAR + k + len(sizes)] for k in range(-NEAR, NEAR + 1) if k]
+    jumped[found[1:]] = (sizes > SMALLEST) & (sizes > TIMES * (np.max(near, axis=0) + 0.1))
     return jumped
 
 
-def _steps(boxes: Array, matrices: Array) -> Array:
-    """(N - 1,) size of the step from each frame to the next."""
+def steps(boxes: Array, matrices: Array) -> Array:
+    """(N - 1,) size of the head's step from each frame to the next, as `jumps` takes them; all frames with a face."""
     heights, centres = boxes[:, 3] - boxes[:, 1], (boxes[:, :2] + boxes[:, 2:]) / 2
     moved = np.linalg.norm(np.diff(centres, axis=0), axis=1) / heights[1:]
     grown = np.abs(np.diff(np.log(heights)))

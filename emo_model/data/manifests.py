@@ -21,6 +21,8 @@ import pyarrow.compute as pc
 
 from emo_model.data.policy import Policy
 from emo_model.data.records import MANIFEST, REJECTED
+from emo_model.data.sound_shift import AGREED_OFFSETS, OFFSET_LEFT, SHIFT_FRAMES
+from emo_model.data.sources import require_each_video_once
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_parquet, write_rows
 from emo_model.errors import UserError
 
@@ -40,6 +42,7 @@ class ManifestReport:
 
 def build_manifest(root: DataRoot, policy: Policy) -> ManifestReport:
     """Write one purpose's manifest and its rejects; for a training purpose its held-out manifest as well."""
+    require_each_video_once(root)
     verdicts = judge(root, policy)
     rejected = [_reject(row, policy) for row in verdicts.filter(_left_out(verdicts)).to_pylist()]
     write_rows(root.part("rejected", "all", policy.manifest), REJECTED, rejected)
@@ -73,29 +76,33 @@ def manifest_path(root: DataRoot, name: str) -> Path:
 
 
 def judge(root: DataRoot, policy: Policy) -> pa.Table:
-    """Every clip with the manifest's columns and `reason`, `measure`, `score`, `threshold`: null where it is kept.
+    """Every clip with the manifest's columns and `reason`, `detail`, `score`, `threshold`: null where it is kept.
 
     UserError where a rule is no SQL over the columns of clips.
     """
     rules = policy.rules
     verdict = {
         "reason": _case((rule.test, f"'{rule.reason}'") for rule in rules),
-        "measure": _case((rule.test, _quoted(rule.score)) for rule in rules),
+        "detail": _case((rule.test, _quoted(rule.score)) for rule in rules),
         "score": _case((rule.test, f"CAST({rule.score or 'NULL'} AS DOUBLE)") for rule in rules),
         "threshold": _case((rule.test, _number(rule.threshold)) for rule in rules),
     }
-    columns = ", ".join([*MANIFEST.schema.names, *(f"{sql} AS {name}" for name, sql in verdict.items())])
+    judged = "SELECT *, " + ", ".join(f"{sql} AS {name}" for name, sql in verdict.items()) + " FROM candidates"
+    columns = ", ".join([*MANIFEST.schema.names, _BUT_ONE if policy.one_of_each_recording else ", ".join(verdict)])
     with duckdb.connect() as connection:
         for name in ("clip_rows", "crops", "clip_audio", "audio", "videos", "rejected"):
             connection.register(name, root.read(name))
-        for name in ("identities", "splits"):
+        for name in ("identities", "splits", "near_duplicates"):
             connection.register(name, root.read_single(name))
         connection.execute(_CANDIDATES, {"protocol": policy.protocol})
         try:
-            return connection.sql(f"SELECT {columns} FROM candidates ORDER BY clip_id").to_arrow_table()
+            query = f"SELECT {columns} FROM (SELECT *, {_BEST} FROM ({judged})) ORDER BY clip_id"
+            return connection.sql(query).to_arrow_table()
         except duckdb.Error as error:
             line = str(error).splitlines()[0]
-            raise UserError(f"policy {policy.name}: {line}; columns: run: emo query 'DESCRIBE clips'") from error
+            raise UserError(
+                f"policy {policy.name}: {line}; columns: emo_model/data/policy.py; mend it, run: emo manifest"
+            ) from error
 
 
 def _case(branches: Iterable[tuple[str, str]]) -> str:
@@ -103,20 +110,30 @@ def _case(branches: Iterable[tuple[str, str]]) -> str:
 
 
 def _quoted(text: str | None) -> str:
-    return "CAST(NULL AS VARCHAR)" if text is None else "'" + text.replace("'", "''") + "'"
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
 def _number(value: float | None) -> str:
     return f"CAST({'NULL' if value is None else repr(value)} AS DOUBLE)"
 
 
-_CANDIDATES = """
+# Of clips that show one recording and pass every rule, the best one: it need not be the best of all.
+_BEST = """first_value(clip_id) OVER (
+    PARTITION BY reason IS NULL, coalesce(near_duplicate_of, clip_id)
+    ORDER BY near_duplicate_of IS NOT NULL, min_face_px DESC, clip_id) AS best"""
+_BUT_ONE = """
+    CASE WHEN reason IS NULL AND best <> clip_id THEN 'near_duplicate' ELSE reason END AS reason,
+    CASE WHEN reason IS NULL AND best <> clip_id THEN best ELSE detail END AS detail, score, threshold"""
+_CANDIDATES = f"""
     CREATE TEMP TABLE candidates AS
-    SELECT c.*, i.identity_id, s.split, v.source, v.licence, k.size, k.union_box, a.path AS sound_path,
+    SELECT c.*, i.identity_id, s.split, v.source, v.licence, v.uri, k.size, k.union_box, a.path AS sound_path,
+        {SHIFT_FRAMES} AS sound_shift_frames, {OFFSET_LEFT} AS av_offset_left_frames, d.near_duplicate_of,
         f.path AS audio_path, f.encoder AS audio_encoder, f.sha256 AS audio_sha256, x.id IS NOT NULL AS sound_cut_short,
         CAST($protocol AS VARCHAR) AS protocol
     FROM clip_rows c JOIN identities i USING (clip_id) JOIN splits s USING (identity_id) JOIN crops k USING (clip_id)
     JOIN (SELECT * FROM videos WHERE status = 'ok') v ON v.video_id = c.video_id
+    LEFT JOIN ({AGREED_OFFSETS}) o ON o.video_id = c.video_id
+    LEFT JOIN near_duplicates d ON d.clip_id = c.clip_id
     LEFT JOIN clip_audio a ON a.clip_id = c.clip_id LEFT JOIN audio f ON f.clip_id = c.clip_id
     LEFT JOIN (SELECT id FROM rejected WHERE step = 'clip_audio' AND reason = 'audio_too_short') x
         ON x.id = c.clip_id"""
@@ -136,7 +153,7 @@ def _reject(row: dict[str, Any], policy: Policy) -> dict[str, Any]:
         "reason": row["reason"],
         "score": row["score"],
         "threshold": row["threshold"],
-        "detail": row["measure"],
+        "detail": row["detail"],
         "input_sha256": text_sha256(policy.model_dump_json(), row["crop_sha256"]),
         "step_version": 1,
     }

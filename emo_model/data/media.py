@@ -5,6 +5,7 @@ placed on that clock: codec priming, edit lists and streams that start apart are
 
     frames(path)                    every source frame with its own time, upright, in square pixels
     audio(path, start_s, end_s)     16 kHz mono, sample k is the sound at start_s + k / 16000
+    sounds(path, spans)             the same of many spans, in one decode
     write_video(path, ...)          H.264 whose every 15th frame can be sought, the same bytes every time
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cache
-from itertools import chain, takewhile
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -214,7 +215,10 @@ def unrounded(times: NDArray[np.float64]) -> NDArray[np.float64]:
     steps = np.diff(times)
     if not steps.size or np.abs(times - np.round(times, 3)).max() > SAME_S:
         return times
-    common = steps[np.abs(steps / np.median(steps) - 1) < 0.5].mean()
+    usual = steps[np.abs(steps / np.median(steps) - 1) < 0.5]
+    if not usual.size:
+        return times
+    common = usual.mean()
     number = np.concatenate([[0], np.cumsum(np.round(steps / common))])
     rate = max(1.0, number[-1] / times[-1])
     steady = [number / round(rate), number * 1.001 / round(rate * 1.001)]
@@ -336,6 +340,11 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
     nothing clips: stereo evenly, 5.1 with the voice's centre first and no LFE. Where the file has no sound at that
     time there are zeros. ValueError without an audio stream.
     """
+    return next(sounds(path, [(start_s, end_s)]))
+
+
+def sounds(path: Path, spans: Iterable[tuple[float, float]]) -> Iterator[Sound]:
+    """`audio` of several spans (start_s, end_s), in order of their starts: the file is decoded once for all of them."""
     from scipy.signal import resample_poly  # 0.7 s of imports that only this function needs
 
     first = next(decode(path), None)
@@ -345,19 +354,63 @@ def audio(path: Path, start_s: float, end_s: float) -> Sound:
         if stream is None:
             raise ValueError(f"{path.name} has no audio stream")
         rate = stream.rate or _rate_of_first(path)
-        begin = (zero + start_s) * rate - rate  # in samples; a second of margin: for the filter, and for seeking
-        native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
-        if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
-            # Matroska refuses to go before its first packet, a damaged index says anything: read all of it then.
-            with contextlib.suppress(av.error.FFmpegError, OverflowError):
-                container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
-        chunks = takewhile(lambda chunk: chunk[0] < begin + len(native), _sound(container, stream, rate))
-        near = (chunk for chunk in chunks if chunk[0] + len(chunk[1]) > begin)  # a seek may land long before
-        for position, samples in _joined(near, _JITTER_S * rate):
-            _lay(native, samples, round(position - begin))  # rounded once: half a sample at most, also at 8 kHz
-    common = math.gcd(AUDIO_RATE, rate)
-    resampled = resample_poly(native, AUDIO_RATE // common, rate // common)  # zero phase: no delay to undo
-    return resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
+        chunks: Iterator[tuple[float, Sound]] | None = None
+        near: list[tuple[float, Sound]] = []  # what has been decoded and may still be wanted
+        for start_s, end_s in spans:
+            begin = (zero + start_s) * rate - rate  # in samples; a second of margin: for the filter, and for seeking
+            native = np.zeros(math.ceil((end_s - start_s) * rate) + 2 * rate, np.float32)
+            if chunks is None:
+                if begin > rate:  # a codec's first frames after a seek are wrong: land another second earlier
+                    # Matroska refuses to go before its first packet, a damaged index says anything: read all then.
+                    with contextlib.suppress(av.error.FFmpegError, OverflowError):
+                        container.seek(round((begin / rate - 1) / stream.time_base), stream=stream)
+                chunks = _sound(container, stream, rate)
+            near = [chunk for chunk in near if _ends(chunk) > begin]
+            while not near or near[-1][0] < begin + len(native):
+                chunk = next(chunks, None)
+                if chunk is None:
+                    break
+                if _ends(chunk) > begin:  # a seek may land long before
+                    near.append(chunk)
+            wanted = (chunk for chunk in near if chunk[0] < begin + len(native))
+            for position, samples in _joined(wanted, _JITTER_S * rate):
+                _lay(native, samples, round(position - begin))  # rounded once: half a sample at most, also at 8 kHz
+            common = math.gcd(AUDIO_RATE, rate)
+            resampled = resample_poly(native, AUDIO_RATE // common, rate // common)  # zero phase: no delay to undo
+            yield resampled[AUDIO_RATE:][: round((end_s - start_s) * AUDIO_RATE)].astype(np.float32)
+
+
+def loudness(path: Path, at_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N,) dB re full scale of the sound within 0.1 s of the times `at_s` (N,) on the video's clock; NaN where there is
+    none. The file's sound is read once, and not kept."""
+    first = next(decode(path), None)
+    zero, width = first.start_s if first else 0.0, 0.02
+    near = np.maximum(np.round((at_s[:, None] + [-0.1, 0.1]) / width), 0).astype(np.int64)  # stretches of `width`
+    # Only those that somebody asks about: a damaged clock's last frame may lie years away.
+    asked = np.unique(np.minimum(near[:, :1] + np.arange(round(0.2 / width) + 2), near[:, 1:]))
+    energy = np.zeros((2, len(asked)))  # sum of squares and number of samples, by stretch
+    with open_media(path) as container:
+        stream = audio_stream(container)
+        if stream is None:
+            return np.full(len(at_s), np.nan)
+        rate = stream.rate or _rate_of_first(path)
+        for position, samples in _sound(container, stream, rate):
+            stretch = ((position / rate - zero) + np.arange(len(samples)) / rate) // width
+            place = np.minimum(np.searchsorted(asked, stretch), len(asked) - 1)
+            inside = asked[place] == stretch
+            if inside.any():
+                begin = place[inside][0]
+                squares = np.bincount(place[inside] - begin, samples[inside].astype(float) ** 2)
+                energy[0, begin : begin + len(squares)] += squares
+                energy[1, begin : begin + len(squares)] += np.bincount(place[inside] - begin)
+    total = np.concatenate([np.zeros((2, 1)), np.cumsum(energy, axis=1)], axis=1)
+    squares, count = np.diff(total[:, np.searchsorted(asked, near)], axis=2)[..., 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 10 * np.log10(np.maximum(squares / count, 1e-12))
+
+
+def _ends(chunk: tuple[float, Sound]) -> float:
+    return chunk[0] + len(chunk[1])
 
 
 def _rate_of_first(path: Path) -> int:

@@ -18,15 +18,21 @@ from emo_model.data.audio_encoders import default_encoder
 from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog
 from emo_model.data.clip_rows import CLIP_ROWS_STEP
+from emo_model.data.config import DataConfig
+from emo_model.data.face_embeddings import FACE_EMBEDDINGS
 from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
 from emo_model.data.manifests import build_manifest
+from emo_model.data.near_duplicates import build_near_duplicates
 from emo_model.data.policy import policy
 from emo_model.data.quality import QUALITY_SCORES
-from emo_model.data.shards import Step, StepReport, run_step
+from emo_model.data.shards import Step, StepReport, is_done, run_step
 from emo_model.data.sheets import write_sheets
+from emo_model.data.sound import SOUND_SCORES
 from emo_model.data.splits import build_speed_buckets, build_splits
-from emo_model.data.store import DataRoot
+from emo_model.data.store import DataRoot, waited_for
 from emo_model.data.sync import SYNC_SCORES
+from emo_model.data.vocals import separator
+from emo_model.data.workers import Workers
 
 SHARD_STEPS: tuple[Step, ...] = (
     fetch.STEP,
@@ -38,11 +44,14 @@ SHARD_STEPS: tuple[Step, ...] = (
     CLIP_AUDIO,
     AUDIO_FEATURES,
     SYNC_SCORES,
+    SOUND_SCORES,
     QUALITY_SCORES,
+    FACE_EMBEDDINGS,
     CLIP_ROWS_STEP,
 )
 
 DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
+    "near_duplicates": build_near_duplicates,
     "identity_splits": build_splits,
     "speed_buckets": build_speed_buckets,
     "train_manifest_stage1": lambda root: build_manifest(root, policy(root, "train_stage1")),
@@ -72,30 +81,53 @@ class PrepareReport:
         return dict(sum((Counter(report.rejects) for report in self.steps), Counter()))
 
 
-def prepare(root: DataRoot, *, workers: int = 1, progress: Callable[[str], None] = lambda line: None) -> PrepareReport:
+Tell = Callable[[str], None]
+
+
+def prepare(root: DataRoot, *, workers: int = 0, progress: Tell = lambda line: None) -> PrepareReport:
     """Bring everything up to date: register new sources, every step of every shard, then the data set.
 
     What is up to date is kept, so a second call, or one after a kill, only does what is left. `progress` gets a line
-    whenever a video is done. UserError naming the command where weights are missing, before anything long starts.
+    whenever a video is done. UserError where weights are missing, naming the command, or where the vocal separator
+    cannot be imported: before anything long starts.
     """
     require_weights()
-    shards = list(sources.register(root.create()).shards)
-    steps = []
-    for shard in shards:
-        for step in SHARD_STEPS:
-            report = run_step(step, root, shard, workers=workers, progress=progress)
-            steps.append(report)
-            progress(f"{step.name} {shard}: {_counts(report)} in {report.seconds:.1f} s")
-        write_sheets(root, shard)
+    separator(DataConfig.of(root).vocals)
+    registry = sources.register(root.create())
+    for name, reason in registry.skipped:
+        progress(f"not taken: {name}: {reason}")
+    shards = list(registry.shards)
+    with Workers(workers) as processes:
+        steps = [report for shard in shards for report in prepare_shard(root, shard, processes, progress)]
+        for shard in sources.finished_twice(root):  # another process fetched the same bytes at the same time
+            prepare_shard(root, shard, processes, progress)
     return PrepareReport(shards, steps, build_dataset(root, progress))
 
 
-def build_dataset(root: DataRoot, progress: Callable[[str], None] = lambda line: None) -> dict[str, Any]:
-    """The steps over all shards: people, manifests, catalog, card. Reports by name."""
+def prepare_shard(root: DataRoot, shard: str, workers: Workers, progress: Tell = lambda line: None) -> list[StepReport]:
+    """Every step of one shard, as `prepare` and a task of a Slurm array do them: one shard needs no other."""
+    steps = []
+    for step in SHARD_STEPS:
+        report = run_step(step, root, shard, workers=workers, progress=progress)
+        steps.append(report)
+        progress(f"{step.name} {shard}: {_counts(report)} in {report.seconds:.1f} s")
+    write_sheets(root, shard)
+    return steps
+
+
+def unfinished(root: DataRoot) -> list[str]:
+    """Registered shards of which some step still has work: new, changed or stopped ones."""
+    shards = sorted({row["shard"] for row in sources.registered(root)})
+    return [shard for shard in shards if not all(is_done(step, root, shard) for step in SHARD_STEPS)]
+
+
+def build_dataset(root: DataRoot, progress: Tell = lambda line: None) -> dict[str, Any]:
+    """The steps over all shards: people, manifests, catalog, card. Reports by name. One run at a time, others wait."""
     reports = {}
-    for name, build in DATASET_STEPS.items():
-        reports[name] = build(root)
-        progress(f"{name}: done")
+    with waited_for(root.folder("5_manifest")):
+        for name, build in DATASET_STEPS.items():
+            reports[name] = build(root)
+            progress(f"{name}: done")
     return reports
 
 

@@ -8,7 +8,8 @@
 
 The files here are the ones in force until the data root has its own, 5_manifest/policies/NAME.toml: change a number
 there, run `emo manifest`, and in seconds the manifests are others; no video is touched. A score that is unknown (null)
-is never held against a clip.
+is never held against a clip. Columns: those of `clips` in the catalog, and sound_path, audio_path, sound_cut_short,
+sound_shift_frames, av_offset_left_frames (sound_shift.py).
 """
 
 import tomllib
@@ -19,10 +20,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emo_model.data.records import REASONS
-from emo_model.data.store import DataRoot, write_text
+from emo_model.data.store import DataRoot, text_sha256, write_text
 from emo_model.errors import UserError
 
 PACKAGED = resources.files("emo_model.data") / "policies"
+EVAL, PACKAGED_TEST_SETS = "eval", ("eval", "hdtf_test")
 FOLDER = "policies"  # in 5_manifest: the data root's own
 
 
@@ -75,6 +77,12 @@ class Policy(BaseModel):
     split: Literal["train", "test"]
     protocol: str | None = None  # name of the test set, for evaluation
     leave_out: tuple[Rule, ...] = Field(default=())
+    one_of_each_recording: bool = False  # of near-duplicates that pass every rule, the best alone (near_duplicate)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all that is asked."""
+        return text_sha256(self.model_dump_json())
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -88,7 +96,7 @@ class Policy(BaseModel):
 
     def held_out(self) -> Self:
         """The same, asked of test people's clips: for validation."""
-        manifest = self.manifest.replace("train", "held_out")
+        manifest = f"held_out_{self.manifest.removeprefix('train_')}"
         return self.model_copy(update={"name": manifest, "manifest": manifest, "split": "test"})
 
 
@@ -127,6 +135,18 @@ def names(root: DataRoot) -> list[str]:
 def own_path(root: DataRoot, name: str) -> Path:
     """Where the data root's own policy lies, if it has one."""
     return root.folder("5_manifest") / FOLDER / f"{name}.toml"
+
+
+def choose_test_set(root: DataRoot, name: str) -> None:
+    """Make a policy the one that the manifest `eval` is built by from now on: its text becomes 5_manifest/policies/
+    eval.toml. UserError where a file of the user's own making stands there."""
+    own = own_path(root, EVAL)
+    wanted = (PACKAGED / f"{EVAL}.toml").read_text(encoding="utf-8") if name == EVAL else text(root, name)
+    ours = {(PACKAGED / f"{other}.toml").read_text(encoding="utf-8") for other in PACKAGED_TEST_SETS} | {wanted}
+    if own.is_file() and own.read_text(encoding="utf-8") not in ours:
+        raise UserError(f"{own} is a policy of your own: change it there, or move it away to have {name}")
+    if name != EVAL or own.is_file():
+        write_text(own, wanted)
 
 
 def make_own(root: DataRoot, name: str) -> Path:

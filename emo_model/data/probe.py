@@ -9,7 +9,7 @@ from typing import Any
 
 from emo_model.data.media import MediaError, probe
 from emo_model.data.shards import Item, Reject, Result, Step
-from emo_model.data.sources import collections, local_path, registered
+from emo_model.data.sources import collections, local_paths, registered
 from emo_model.data.store import DataRoot, text_sha256
 
 
@@ -17,15 +17,17 @@ def items(root: DataRoot, shard: str) -> list[Item]:
     """One item a source. Its inputs are the bytes and what the registry says, not where the file lies."""
     known = collections(root)
     fetched = {row["source_id"]: row for row in root.read("fetched", shard).to_pylist()}
+    ours = registered(root, shard)
+    places = local_paths(root, ours, known)
     work = []
-    for source in registered(root, shard):
+    for source in ours:
         row = fetched.get(source["source_id"])
         if row is not None:
             described = {name: source[name] for name in ("source_id", "source", "uri", "licence", "identity_hint")}
             outcome = {name: row[name] for name in ("video_id", "status", "reason")}
             inputs = text_sha256(*described.values(), *outcome.values())
-            path = local_path(root, source, known)
-            work.append(Item(source["source_id"], inputs, {"row": {**described, **outcome}, "path": path}))
+            payload = {"row": {**described, **outcome}, "path": places[source["source_id"]]}
+            work.append(Item(source["source_id"], inputs, payload))
     return work
 
 

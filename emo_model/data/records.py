@@ -49,6 +49,7 @@ class Table:
 
 
 STRING, FLOAT, FLOAT32, INT, BOOL = pa.string(), pa.float64(), pa.float32(), pa.int32(), pa.bool_()
+BYTES = pa.binary()
 
 
 def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
@@ -56,17 +57,18 @@ def _vector(_count: int, of: pa.DataType = FLOAT32) -> pa.DataType:
     return pa.list_(of)
 
 
-_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high
+_RANGES = pa.list_(  # square: x, y, side in a picture `height` pixels high; box: left, top, right, bottom as shares
     pa.struct(
         [
             ("id", STRING), ("start_s", FLOAT), ("end_s", FLOAT),
-            ("square", pa.list_(INT)), ("height", INT),
+            ("square", pa.list_(INT)), ("height", INT), ("box", pa.list_(FLOAT)),
         ]
     )
 )  # fmt: skip
 _UNREADABLE = "the file could not be read"
 _NO_FACE = "no face found in this frame"
 _NO_MODEL = "not scored: no model for it on this machine"
+_NO_SYNC = "no model for it on this machine, no sound, or a frame without a face"
 
 CLIP_ID = Column("clip_id", STRING, "clip, named by its video's content and its first frame: the key of a clip")
 NO_MODEL = Column("no_model", pa.list_(STRING), "scores that are null because this machine has no model for them")
@@ -127,8 +129,9 @@ SOURCES = Table(
         Column("uri", STRING, "path relative to its collection, or URL"),
         Column("licence", STRING, "licence as given with the collection"),
         Column("identity_hint", STRING, "person, if the collection names one", null="unknown"),
-        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL"),
-        Column("ranges", _RANGES, "annotated stretches that are used (HDTF)", null="the whole video"),
+        Column("bytes", pa.int64(), "file size when it was registered", "bytes", "a URL, or a folder of pictures"),
+        Column("ranges", _RANGES, "annotated stretches that are used", null="the whole video"),
+        Column("fps", FLOAT, "rate of a folder of pictures", "frames a second", "a video: it says so itself"),
         Column("split_hint", STRING, "train or test, where the collection fixes it", null="dealt by identity_splits"),
     ),
     ("number",),
@@ -152,7 +155,7 @@ FETCHED = _shard_table(
 SHOTS = _shard_table(
     "shots",
     "1_clips",
-    "one continuous shot of a source video",
+    "one continuous shot of a source video, or the fade or dissolve between two",
     (
         VIDEO_ID,
         SHARD,
@@ -161,6 +164,7 @@ SHOTS = _shard_table(
         Column("end_frame", INT, "one past the last source frame"),
         Column("start_s", FLOAT, "timestamp of the first frame, 0 at the video's first frame", "seconds"),
         Column("end_s", FLOAT, "timestamp of the end of the last frame", "seconds"),
+        Column("is_transition", BOOL, "a fade or dissolve from one shot to the next: offers no clips"),
     ),
     ("video_id", "shot"),
 )
@@ -201,7 +205,7 @@ PROPOSALS = _shard_table(
         Column("crop_y", INT, "top edge of the square crop", "source pixels"),
         Column("crop_size", INT, "side of the square crop", "source pixels"),
         Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
-        Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+        Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     ),
     ("clip_id",),
 )
@@ -220,6 +224,7 @@ CROPS = _shard_table(
         Column("sha256", STRING, "sha256 of the mp4's bytes"),
         Column("union_box", _vector(4), "union of the clip's face boxes (the paper's M)", "crop pixels"),
         Column("phash", STRING, "perceptual hash of the middle frame, 64 bits as hex"),
+        Column("face_hash", BYTES, "a 64-bit word of the face's surroundings every 5 frames (fingerprints.py)"),
         Column("blur", FLOAT, "variance of the Laplacian inside the face box, median over sampled frames"),
     ),
     ("clip_id",),
@@ -273,6 +278,7 @@ CLIP_AUDIO = _shard_table(
         Column("samples", INT, "samples at 16 kHz"),
         Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "digital silence"),
         Column("is_silent", BOOL, "no sample above -60 dB re full scale"),
+        Column("sound_hash", BYTES, "a 32-bit word of the sound every 32 ms (fingerprints.py)"),
         Column("sha256", STRING, "sha256 of the wav's bytes"),
     ),
     ("clip_id",),
@@ -291,6 +297,7 @@ AUDIO = _shard_table(
         Column("width", INT, "width of a layer"),
         Column("encoder", STRING, "name of the audio encoder"),
         Column("encoder_sha256", STRING, "sha256 of the encoder's weights"),
+        Column("vocals", STRING, "function that took the voice out of the sound first", null="the sound as it is"),
         Column("sha256", STRING, "sha256 of the array file's bytes"),
     ),
     ("clip_id",),
@@ -303,9 +310,27 @@ SYNC = _shard_table(
     (
         CLIP_ID,
         SHARD,
-        Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
-        Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+        Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_SYNC),
+        Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_SYNC),
+        Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_SYNC),
         Column("method", STRING, "the scorer", null=_NO_MODEL),
+        NO_MODEL,
+    ),
+    ("clip_id",),
+)
+
+_NO_SPEECH = "no model for it, or too little speech"
+SOUND = _shard_table(
+    "sound",
+    "4_audio",
+    "one clip's sound scores",
+    (
+        CLIP_ID,
+        SHARD,
+        Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NO_MODEL),
+        Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NO_SPEECH),
+        Column("music_fraction", FLOAT, "share of the clip in which music plays"),
+        Column("clipped_fraction", FLOAT, "share of samples at full scale"),
         NO_MODEL,
     ),
     ("clip_id",),
@@ -320,19 +345,40 @@ QUALITY = _shard_table(
         SHARD,
         Column("camera_motion", FLOAT, "mean background flow", "crop pixels a frame", "too little background"),
         Column("text_area", FLOAT, "share of the crop covered by burnt-in text", null=_NO_MODEL),
-        Column("hands_fraction", FLOAT, "share of frames with a hand near the face", null=_NO_MODEL),
+        Column("hands_fraction", FLOAT, "share of sampled frames with a hand on or beside the face", null=_NO_MODEL),
         Column("brightness", FLOAT, "mean luma", "0 to 255"),
         NO_MODEL,
     ),
     ("clip_id",),
 )
 
+FACE_EMBEDDINGS = _shard_table(
+    "face_embeddings",
+    "2_faces",
+    "one clip's face",
+    (
+        CLIP_ID,
+        VIDEO_ID,
+        SHARD,
+        Column(
+            "embedding", _vector(128), "the face as 128 numbers, mean over frames", null="no model or no usable face"
+        ),
+        Column("spread", FLOAT, "mean distance of the frames' numbers from their mean", null="no embedding"),
+        Column("looks", INT, "frames that were described"),
+        Column("network", STRING, "name of the weights", null=_NO_MODEL),
+        Column("network_sha256", STRING, "sha256 of the weights", null=_NO_MODEL),
+        NO_MODEL,
+    ),
+    ("clip_id",),
+)
+
 _SPEED = "degrees a frame at 30 fps"
+_NOT_HEARD = "no sound, too little speech, or no model for it"
 _CLIP_COLUMNS = (
     CLIP_ID,
     VIDEO_ID,
     SHARD,
-    Column("range_id", STRING, "HDTF's annotated range", null="not from HDTF's lists"),
+    Column("range_id", STRING, "the annotated range it lies in", null="not from a list of ranges"),
     Column("start_s", FLOAT, "timestamp of frame 0 in the source, 0 at the video's first frame", "seconds"),
     Column("end_s", FLOAT, "start_s + num_frames / 30", "seconds"),
     Column("num_frames", INT, "frames at 30 fps"),
@@ -341,13 +387,19 @@ _CLIP_COLUMNS = (
     Column("crop_y", INT, "top edge of the square crop", "source pixels"),
     Column("crop_size", INT, "side of the square crop", "source pixels"),
     Column("has_audio", BOOL, "the clip has sound that is not digital silence"),
-    Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_MODEL),
-    Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_MODEL),
+    Column("av_offset_frames", FLOAT, "frames at 25 fps by which the sound leads", null=_NO_SYNC),
+    Column("sync_confidence", FLOAT, "SyncNet's LSE-C", null=_NO_SYNC),
+    Column("av_offset_spread_frames", FLOAT, "between the offsets of the clip's halves, 25 fps", null=_NO_SYNC),
+    Column("rms_db", FLOAT, "loudness of the whole clip", "dB re full scale", "no sound, or digital silence"),
+    Column("speech_fraction", FLOAT, "share of the clip in which somebody speaks", null=_NOT_HEARD),
+    Column("other_voice_fraction", FLOAT, "share of the speech that is not the main voice", null=_NOT_HEARD),
+    Column("music_fraction", FLOAT, "share of the clip in which music plays", null="no sound"),
+    Column("clipped_fraction", FLOAT, "share of samples at full scale", null="no sound"),
     Column("blur", FLOAT, "variance of the Laplacian inside the face box"),
     Column("min_face_px", FLOAT, "smallest face height over the clip", "source pixels"),
     Column("camera_motion", FLOAT, "mean background flow", "crop pixels a frame", "too little background"),
     Column("text_area", FLOAT, "share of the crop covered by burnt-in text", null=_NO_MODEL),
-    Column("hands_fraction", FLOAT, "share of frames with a hand near the face", null=_NO_MODEL),
+    Column("hands_fraction", FLOAT, "share of sampled frames with a hand on or beside the face", null=_NO_MODEL),
     Column("brightness", FLOAT, "mean luma", "0 to 255"),
     NO_MODEL,
     Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
@@ -397,7 +449,41 @@ IDENTITIES = Table(
     "identities",
     "5_manifest",
     "one clip's person",
-    (CLIP_ID, Column("identity_id", STRING, "person"), Column("method", STRING, "how the person was told")),
+    (
+        CLIP_ID,
+        VIDEO_ID,
+        Column("identity_id", STRING, "person"),
+        Column("method", STRING, "how the person was told"),
+        Column("face_id", STRING, "first of all clips that show this face", null="no embedding"),
+    ),
+    ("clip_id",),
+)
+IDENTITY_CONFLICTS = Table(
+    "identity_conflicts",
+    "5_manifest",
+    "one place where names and faces disagree: a wrong label, a co-host, a second name",
+    (
+        Column("kind", STRING, "two names, one face (on one side of the split); one name, two faces; or a crowd"),
+        Column("first", STRING, "the name"),
+        Column("second", STRING, "the other name; or a clip that shows the other face"),
+        Column("distance", FLOAT, "between the two names' faces, or the name's two"),
+    ),
+    ("kind", "first", "second"),
+)
+_KEPT = "kept"
+NEAR_DUPLICATES = Table(
+    "near_duplicates",
+    "5_manifest",
+    "one clip that shares a recording with a clip of another video",
+    (
+        CLIP_ID,
+        Column("recording", STRING, "first of all clips that share it: they stand on one side of the split"),
+        Column("near_duplicate_of", STRING, "the better clip with at least half of the shorter in common", null=_KEPT),
+        Column("picture_distance", FLOAT, "share of the face hashes' bits that differ", null="kept, or not comparable"),
+        Column("sound_distance", FLOAT, "share of the sound hashes' bits that differ", null="kept, or no sound"),
+        Column("offset_s", FLOAT, "this clip's start in the better clip's time", "seconds", _KEPT),
+        Column("overlap_s", FLOAT, "time that both show", "seconds", _KEPT),
+    ),
     ("clip_id",),
 )
 
@@ -423,6 +509,7 @@ MANIFEST = Table(
             "audio_path", STRING, "float16 features (frames, layers, width), relative to the data root", null="no sound"
         ),
         Column("audio_encoder", STRING, "name of the audio encoder", null="no sound"),
+        Column("sound_shift_frames", INT, "frame j is trained with the sound of frame j + this (sound_shift.py)"),
         Column("mean_speed", FLOAT, "mean unsmoothed head speed", _SPEED, _UNKNOWN),
         Column("crop_sha256", STRING, "sha256 of the mp4's bytes"),
         Column("labels_sha256", STRING, "hash of the frames' face boxes and speeds"),
@@ -475,8 +562,9 @@ EVALUATIONS = Table(
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
-        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, QUALITY,
-        CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, MANIFEST, SCORE_CARDS, EVALUATIONS,
+        SOURCES, FETCHED, VIDEOS, SHOTS, LANDMARKS, PROPOSALS, CROPS, POSE, FRAMES, CLIP_AUDIO, AUDIO, SYNC, SOUND,
+        QUALITY, FACE_EMBEDDINGS, CLIP_ROWS, REJECTED, SPLITS, IDENTITIES, IDENTITY_CONFLICTS, NEAR_DUPLICATES,
+        MANIFEST, SCORE_CARDS, EVALUATIONS,
     )
 }  # fmt: skip
 
@@ -492,7 +580,9 @@ REASONS: dict[str, str] = {
     "missing_file": "the registered file is no longer there",
     "step_failed": "the step raised an unexpected error, quoted in detail",
     # shots and faces
+    "transition": "a fade or dissolve from one shot to the next",
     "no_face": "no face was found",
+    "no_frames": "no frame of the video is this annotated range's alone: it lies behind the end, or another has it",
     "two_faces": "a second face is in the picture",
     "face_lost": "the face is lost for more than 5 frames",
     "face_too_small": "the face is smaller than the smallest usable size",
@@ -507,5 +597,6 @@ REASONS: dict[str, str] = {
     "not_of_this_set": "from another collection than this test set is made of",
     "low_quality": "a score lies beyond the policy's threshold",
     "out_of_sync": "sound and picture do not belong together",
+    "near_duplicate": "the same recording is there in a better clip, named in detail",
     "removed_by_request": "taken out at a person's or owner's request",
 }

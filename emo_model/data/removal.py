@@ -2,11 +2,14 @@
 
     0_raw/removed.json    {"people": [identity_id], "sources": [source_id], "videos": [video_id]}
 
-raw_videos refuses what stands there (removed_by_request), also where the same bytes or the same person come again from
-somewhere else; so all their rows go, out of every manifest. The files made of them are deleted. Raw files stay where
-they are: they are not ours. What learned from them cannot forget, and is named.
+A person is everybody who shows that person's face (identities.py): another name, and videos that name nobody.
+raw_videos refuses what stands there (removed_by_request), also where the same bytes, or a file that names the person,
+come again from somewhere else (who returns unnamed is not known); so all their rows go, out of every manifest. The
+files made of them are deleted. Raw files stay where they are: they are not ours. What learned from them cannot forget,
+and is named, and so are other videos of the same recording.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,23 +54,28 @@ class Removal:
     raw: tuple[Path, ...]  # files and URLs' downloads that stay
     runs: tuple[str, ...]  # training runs that learned from them, or went on from one that did
     generated: tuple[str, ...]  # videos generated from one of their clips
+    twins: tuple[str, ...]  # video_ids of near-duplicates, which are not removed
+    shards: tuple[str, ...]  # whose rows have to be made anew
 
 
 def remove(root: DataRoot, name: str) -> Removal:
     """Take a person (identity_id), source or video (id, its beginning, or the file's name) out of the data root.
 
+    A person's videos go whole, with what they show of others.
     UserError where nothing is called so. Rows and catalog follow with the next `prepare` (the command does both).
     """
     from emo_model.data.sources import local_path, registered
 
-    sources, ask = _called(root, name), "emo query 'SELECT source_id, source, uri, identity_hint FROM videos'"
+    names, of_person = same_person(root, name)
+    sources = _called(root, {name, *names}, of_person)
+    ask = "emo query 'SELECT source_id, source, uri, identity_hint FROM videos'"
     if not sources:
         raise UserError(f"nobody and nothing is called {name!r}; run: {ask}")
     if sum(row["uri"] == name for row in sources) > 1:
         raise UserError(f"several sources are called {name!r}; name one by its source_id; run: {ask}")
     out, known = Removed.of(root), _videos(root)
     videos = {known[row["source_id"]] for row in sources if row["source_id"] in known}
-    people = {name} if any(row["identity_hint"] == name for row in sources) else set()
+    people = set(names) | ({name} if any(row["identity_hint"] == name for row in sources) else set())
     new = Removed(
         people=out.people | people,
         sources=out.sources | {row["source_id"] for row in sources},
@@ -76,6 +84,10 @@ def remove(root: DataRoot, name: str) -> Removal:
     write_json(_path(root), {key: sorted(values) for key, values in new.model_dump().items()})
     same = [row for row in registered(root) if known.get(row["source_id"]) in videos or row in sources]
     places = (local_path(root, row) for row in same)
+    for row in same:  # contact sheets show many people: they are drawn anew without this one
+        for folder in ("1_clips", "rejected"):
+            (root.folder(folder) / "sheets" / f"shard={row['shard']}.jpg").unlink(missing_ok=True)
+        (root.folder("1_clips") / "sheets" / f"shard={row['shard']}.inputs").unlink(missing_ok=True)
     return Removal(
         who=name,
         videos=tuple(sorted(videos)),
@@ -83,22 +95,45 @@ def remove(root: DataRoot, name: str) -> Removal:
         raw=tuple(sorted({path for path in places if path and path.exists()})),
         runs=tuple(_runs(root, videos)),
         generated=tuple(sorted(root.relative(path) for path in _generated(root, videos))),
+        twins=tuple(_twins(root, videos)),
+        shards=tuple(sorted({row["shard"] for row in same})),
     )
+
+
+def _twins(root: DataRoot, videos: set[str]) -> list[str]:
+    """Other videos that share a recording with one of these."""
+    of = {
+        row["clip_id"]: row["video_id"] for row in root.read("clip_rows", columns=["clip_id", "video_id"]).to_pylist()
+    }
+    pairs = [(row["recording"], of.get(row["clip_id"])) for row in root.read_single("near_duplicates").to_pylist()]
+    shared = {recording for recording, video in pairs if video in videos}
+    return sorted({video for recording, video in pairs if recording in shared and video} - videos)
 
 
 def _path(root: DataRoot) -> Path:
     return root.folder("0_raw") / "removed.json"
 
 
-def _called(root: DataRoot, name: str) -> list[dict[str, Any]]:
+def same_person(root: DataRoot, name: str) -> tuple[set[str], set[str]]:
+    """(identities, video_ids) of everybody who shows the main face of an identity; empty where nobody is called so."""
+    rows = root.read_single("identities").to_pylist()
+    faces = Counter(row["face_id"] for row in rows if row["identity_id"] == name and row["face_id"])
+    main = min(faces, key=lambda face: (-faces[face], face), default=None)
+    mine = [row for row in rows if row["identity_id"] == name or (main and row["face_id"] == main)]
+    names = {row["identity_id"] for row in mine}
+    return names, {row["video_id"] for row in rows if row["identity_id"] in names}
+
+
+def _called(root: DataRoot, names: set[str], videos: set[str]) -> list[dict[str, Any]]:
     from emo_model.data.sources import registered
 
     known = _videos(root)
+    starts = [name.removeprefix("unknown:") for name in names]
 
     def is_meant(row: dict[str, Any]) -> bool:
         ids = (row["source_id"], known.get(row["source_id"], ""))
-        begins = len(name) >= SHORTEST and any(id.startswith(name.removeprefix("unknown:")) for id in ids)
-        return begins or name in (row["identity_hint"], row["uri"])
+        begins = any(len(start) >= SHORTEST and id.startswith(start) for start in starts for id in ids)
+        return begins or ids[1] in videos or row["identity_hint"] in names or row["uri"] in names
 
     return [row for row in registered(root) if is_meant(row)]
 

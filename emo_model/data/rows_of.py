@@ -8,8 +8,11 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from emo_model.data.records import TABLES
 from emo_model.data.shards import Item
@@ -23,7 +26,7 @@ def items_by_video(root: DataRoot, shard: str, tables: Iterable[str], *more: obj
     stamps: dict[str, set[str]] = defaultdict(set)
     for table in tables:
         key = "video_id" if "video_id" in TABLES[table].schema.names else "clip_id"
-        rows = root.read(table, shard, [key, "input_sha256"])
+        rows = root.read(table, shard, [key, "input_sha256"]).group_by([key, "input_sha256"]).aggregate([])
         for name, stamp in zip(rows[key].to_pylist(), rows["input_sha256"].to_pylist(), strict=True):
             stamps[video_of.get(name, name)].add(f"{table} {stamp}")
     videos = sorted(set(video_of.values()))
@@ -48,3 +51,18 @@ def by_clip(root: DataRoot, table: str, shard: str, clips: Iterable[dict[str, An
     """clip_id -> the clip's row of a table that has at most one for each."""
     rows = rows_of(root, table, shard, "clip_id", [clip["clip_id"] for clip in clips])
     return {row["clip_id"]: row for row in rows.to_pylist()}
+
+
+def vectors(values: NDArray[Any], known: NDArray[np.bool_]) -> pa.ListArray:
+    """A column of vectors from (N, width), null where not known (N,)."""
+    width = values.shape[1]
+    offsets = np.concatenate([[0], np.cumsum(known * width)]).astype(np.int32)
+    return pa.ListArray.from_arrays(offsets, pa.array(values[known].ravel()), mask=pa.array(~known))
+
+
+def array_of(column: pa.ChunkedArray, width: int) -> NDArray[np.float64]:
+    """(N, width) of a column of vectors, NaN where it is null."""
+    known = column.is_valid().to_numpy()
+    values = np.full((len(column), width), np.nan)
+    values[known] = pc.list_flatten(column).to_numpy().reshape(-1, width)
+    return values

@@ -9,21 +9,17 @@ next one starts; a broken item becomes a row in `rejected`, never a failed shard
     shard=s0000/items/KEY.parquet   finished items of a run under way (or killed); gone once `part` is written
 """
 
-import ctypes
-import errno
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +29,10 @@ import pyarrow.parquet as pq
 
 from emo_model.data.records import REASONS, TABLES
 from emo_model.data.store import DataRoot, held, rows_sha256, sweep, text_sha256, write_json, write_parquet, write_rows
-from emo_model.errors import UserError
+from emo_model.data.workers import Workers
+from emo_model.errors import FULL_OR_READ_ONLY, UserError
 
-Rows = dict[str, list[dict[str, Any]]]  # table name -> rows
+Rows = dict[str, list[dict[str, Any]] | pa.Table]  # table name -> rows; as arrow where they are many
 
 
 @dataclass(frozen=True)
@@ -99,70 +96,64 @@ class StepReport:
 
 
 def run_step(
-    step: Step, root: DataRoot, shard: str, *, workers: int = 1, progress: Callable[[str], None] = lambda line: None
+    step: Step,
+    root: DataRoot,
+    shard: str,
+    *,
+    workers: int | Workers = 0,
+    progress: Callable[[str], None] = lambda line: None,
 ) -> StepReport:
     """Bring one shard's rows of one step up to date. Returns counts and the data version (hash of all rows).
 
-    Raises UserError where the disk or the folder refuses a write; everything finished so far is kept.
+    workers: how many processes, or those that serve several steps. Raises UserError where the disk or the folder
+    refuses a write; everything finished so far is kept.
     """
     folder = root.part(step.tables[0], shard).parent
     busy = f"{step.name} {shard} is being worked on by another run; wait for it, then run the same command again"
-    with held(folder, busy):
-        for place in {root.media(TABLES[t].folder, shard, "") for t in step.tables}:
-            sweep(place)
-        for path in _outputs(step, root, shard).values():
-            sweep(path.parent)
-        return _run_step(step, root, shard, workers, progress)
-
-
-def _run_step(step: Step, root: DataRoot, shard: str, workers: int, progress: Callable[[str], None]) -> StepReport:
-    started = time.perf_counter()
-    items = step.items(root, shard)
-    finished = _finished(step, root, shard)
-    todo = [item for item in items if finished.get(item.key, ("", None))[0] != _stamp(step, item)]
-    kept = len(items) - len(todo)
     try:
-        for number, (item, rows) in enumerate(_run(step, root, shard, todo, workers), start=1):
-            _write_item(step, root, shard, item, rows)
-            progress(f"{step.name} {shard}: {kept + number}/{len(items)}")
-        merged = _merge(step, root, shard, items)
+        with held(folder, busy), Workers(workers) if isinstance(workers, int) else nullcontext(workers) as processes:
+            return _run_step(step, root, shard, processes, progress)
     except OSError as error:
         raise UserError(
             f"{step.name} {shard}: cannot read or write below {root.path}: {error.strerror or error}; "
             "finished videos are kept; free space or fix the folder, then run the same command again"
         ) from error
+
+
+def _run_step(step: Step, root: DataRoot, shard: str, workers: Workers, progress: Callable[[str], None]) -> StepReport:
+    started = time.perf_counter()
+    for place in {root.media(TABLES[t].folder, shard, "") for t in step.tables}:
+        sweep(place)
+    for path in _outputs(step, root, shard).values():
+        sweep(path.parent)
+    items = step.items(root, shard)
+    finished = _finished(step, root, shard)
+    todo = [item for item in items if finished.get(item.key, ("", None))[0] != _stamp(step, item)]
+    kept = len(items) - len(todo)
+    for number, (item, rows) in enumerate(_run(step, root, shard, todo, workers), start=1):
+        _write_item(step, root, shard, item, rows)
+        progress(f"{step.name} {shard}: {kept + number}/{len(items)}")
+    merged = _merge(step, root, shard, items)
     return _report(step, shard, merged, len(todo), kept, time.perf_counter() - started)
+
+
+def is_done(step: Step, root: DataRoot, shard: str) -> bool:
+    """Whether `run_step` would find every item done before, and none taken out."""
+    finished = {key: stamp for key, (stamp, place) in _finished(step, root, shard).items() if place is None}
+    written = all(path.exists() for path in _outputs(step, root, shard).values())
+    return written and finished == {item.key: _stamp(step, item) for item in step.items(root, shard)}
 
 
 def _stamp(step: Step, item: Item) -> str:
     return text_sha256(step.name, step.version, item.key, item.inputs)
 
 
-def _run(step: Step, root: DataRoot, shard: str, items: list[Item], workers: int) -> Iterator[tuple[Item, Rows]]:
-    """Yield (item, rows) as items finish. An item that kills its worker is run once more alone, then rejected."""
-    if workers <= 1 or len(items) <= 1:
-        for item in items:
-            yield item, _guarded(step, root, shard, item)
-        return
-    context = multiprocessing.get_context("spawn")  # fork is unsafe beside torch's and mediapipe's threads
-    left = {item.key: item for item in items}
-    with ProcessPoolExecutor(workers, context, initializer=_die_with_parent, initargs=(os.getpid(),)) as pool:
-        futures = {pool.submit(_guarded, step, root, shard, item): item for item in items}
-        try:
-            for future in as_completed(futures):
-                item = futures[future]
-                yield item, future.result()
-                del left[item.key]
-            return
-        except BrokenProcessPool:
-            pass
-    for item in left.values():  # a worker died (out of memory, a crash in a codec): find out which item does it
-        with ProcessPoolExecutor(1, context, initializer=_die_with_parent, initargs=(os.getpid(),)) as pool:
-            try:
-                yield item, pool.submit(_guarded, step, root, shard, item).result()
-            except BrokenProcessPool:
-                detail = "the worker process died while on this item"
-                yield item, _rows(step, shard, item, Result(rejects=(_failed(step, item, detail),)))
+def _run(step: Step, root: DataRoot, shard: str, items: list[Item], workers: Workers) -> Iterator[tuple[Item, Rows]]:
+    """Yield (item, rows) as items finish; an item that kills its process, out of memory or in a codec, is rejected."""
+    with closing(workers.run(step.name, partial(_guarded, step, root, shard), items)) as results:
+        for item, rows in results:
+            died = Result(rejects=(_failed(step, item, "the worker process died while on this item"),))
+            yield item, _rows(step, shard, item, died) if rows is None else rows
 
 
 def _guarded(step: Step, root: DataRoot, shard: str, item: Item) -> Rows:
@@ -182,7 +173,7 @@ def _guarded(step: Step, root: DataRoot, shard: str, item: Item) -> Rows:
 
 def _of_disk(error: OSError, root: DataRoot) -> bool:
     """Whether the data root's disk is full or refuses, rather than a raw file."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in FULL_OR_READ_ONLY:
         return True
     if not error.filename:  # libav's refusals of a file are OSErrors without one
         return False
@@ -197,7 +188,7 @@ def _failed(step: Step, item: Item, detail: str) -> Reject:
 
 def _rows(step: Step, shard: str, item: Item, result: Result) -> Rows:
     stamp = {"shard": shard, "input_sha256": _stamp(step, item), "step_version": step.version}
-    rows = {table: [{**row, **stamp} for row in result.rows.get(table, [])] for table in step.tables}
+    rows: Rows = {table: _stamped(result.rows.get(table, []), stamp) for table in step.tables}
     unknown = set(result.rows) - set(step.tables)
     if unknown:
         raise ValueError(f"{step.name} writes {step.tables}; got rows for {sorted(unknown)}")
@@ -207,13 +198,12 @@ def _rows(step: Step, shard: str, item: Item, result: Result) -> Rows:
     return rows
 
 
-def _die_with_parent(parent: int) -> None:
-    """In a worker: be killed when the parent dies, however it dies (Linux; elsewhere the pool's pipe ends us)."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
+def _stamped(rows: list[dict[str, Any]] | pa.Table, stamp: dict[str, Any]) -> list[dict[str, Any]] | pa.Table:
+    if not isinstance(rows, pa.Table):
+        return [{**row, **stamp} for row in rows]
+    for name, value in stamp.items():
+        rows = rows.append_column(name, pa.repeat(value, len(rows)))
+    return rows
 
 
 # ---- what is on disk ----

@@ -18,11 +18,13 @@ from PIL import Image, ImageDraw
 from emo_model.data import media
 from emo_model.data.frames import decode
 from emo_model.data.previews import draw, jpeg
+from emo_model.data.removal import REASON as REMOVED
 from emo_model.data.rows_of import rows_of
-from emo_model.data.sources import video_path
+from emo_model.data.sources import local_path, video_path
 from emo_model.data.store import DataRoot, atomic, text_sha256, write_text
 from emo_model.errors import UserError
 
+VERSION = 1  # of what is drawn
 CLIPS, EXAMPLES = 24, 3  # pictures on a sheet of clips; of each reason
 COLUMNS, SIDE, LINE = 6, 160, 14  # pictures a row, pixels a side, pixels of a line of text
 SMALL = 480  # pixels across, in the UI
@@ -55,7 +57,7 @@ def write_sheets(root: DataRoot, shard: str) -> Sheets:
     )
     rejects = root.read("rejected", shard)
     stamps = [*root.read("clip_rows", shard, ["input_sha256"])[0].to_pylist(), *rejects["input_sha256"].to_pylist()]
-    mark, inputs = sheets.clips.with_suffix(".inputs"), text_sha256(*sorted(stamps))
+    mark, inputs = sheets.clips.with_suffix(".inputs"), text_sha256(VERSION, *sorted(stamps))
     if not mark.is_file() or mark.read_text() != inputs:
         _save(sheets.clips, list(clip_tiles(root, shard)))
         _save(sheets.rejects, list(reject_tiles(root, shard, rejects.to_pylist())))
@@ -121,13 +123,14 @@ def _example(root: DataRoot, shard: str, reject: Row) -> Image.Image:
 def _picture(root: DataRoot, shard: str, reject: Row) -> Image.Image | None:
     if reject["kind"] == "source":
         rows = rows_of(root, "videos", shard, "source_id", [reject["id"]]).to_pylist()
-        return _still(root, shard, rows[0]["video_id"], 0.0, []) if rows and rows[0]["video_id"] else None
+        path = local_path(root, rows[0]) if rows and reject["reason"] != REMOVED else None
+        return _still(path, 0.0, []) if path and path.is_file() else None
     video, frames = _looked_at(root, shard, reject)
     if not frames:
         return None
     shown = _telling(reject["reason"], frames)
     boxes = [(shown["box"], YELLOW), (shown["second_box"], RED)]
-    return _still(root, shard, video, shown["t_s"], [(box, colour) for box, colour in boxes if box])
+    return _still(video_path(root, shard, video), shown["t_s"], [(box, colour) for box, colour in boxes if box])
 
 
 def _looked_at(root: DataRoot, shard: str, reject: Row) -> tuple[str, list[Row]]:
@@ -170,10 +173,8 @@ def _centre(box: list[float]) -> np.ndarray:
     return np.array([box[0] + box[2], box[1] + box[3]]) / 2
 
 
-def _still(
-    root: DataRoot, shard: str, video: str, at_s: float, boxes: list[tuple[list[float], tuple]]
-) -> Image.Image | None:
-    picture = media.still(video_path(root, shard, video), at_s)
+def _still(path: Path, at_s: float, boxes: list[tuple[list[float], tuple]]) -> Image.Image | None:
+    picture = media.still(path, at_s)
     if picture is None:
         return None
     shown = Image.fromarray(picture)

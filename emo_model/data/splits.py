@@ -1,23 +1,26 @@
 """Who is in training and who is in test (section 4.2: 90/10, no identity in both), and the speed buckets.
 
-A clip's person is the collection's name for them. Where the collection names nobody, the whole video counts as one
-unknown person, `unknown:VIDEO_ID`: that never splits a video, but cannot see one person in two videos.
+Who a clip shows, and who belongs on one side, say identities.py and near_duplicates.py.
 
 A person keeps their side for ever: were they dealt anew as hours grow, a model that learned from somebody would be
-measured on them.
+measured on them. For the same reason, where somebody in training turns out to be somebody in test, or to share a video
+or a recording with them, all of them train: what was learned cannot be unlearned.
 """
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Set
+from dataclasses import asdict, dataclass
 
 import duckdb
 import numpy as np
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from emo_model.data.records import IDENTITIES, SPLITS
-from emo_model.data.sources import registered
+from emo_model.data.identities import UNKNOWN, Clip, People, people
+from emo_model.data.records import IDENTITIES, IDENTITY_CONFLICTS, SPLITS
+from emo_model.data.sources import registered, require_each_video_once
 from emo_model.data.store import DataRoot, rows_sha256, text_sha256, write_json, write_rows
 from emo_model.networks.config import SpeedBuckets
 
@@ -34,6 +37,8 @@ class SplitReport:
     hours: dict[str, float]
     people: dict[str, int]
     unknown_people: int
+    moved: tuple[str, ...]  # people who left the test, for they train under another name or in other footage
+    conflicts: tuple[str, ...]  # where names and faces disagree, a line each
     data_version: str
 
 
@@ -50,40 +55,74 @@ class BucketReport:
 # ---- people ----
 
 
-def identity(clip: Mapping[str, str | None]) -> tuple[str, str]:
-    """(identity_id, method) of a row with identity_hint and video_id."""
-    if clip["identity_hint"]:
-        return str(clip["identity_hint"]), "named by the collection"
-    return f"unknown:{clip['video_id']}", "not named: one person a video is assumed"
-
-
 def build_splits(root: DataRoot) -> SplitReport:
-    """Write 5_manifest/identities.parquet and splits.parquet from the clip rows of all shards."""
+    """Write 5_manifest/identities.parquet, identity_conflicts.parquet and splits.parquet from all shards."""
+    require_each_video_once(root)
     columns = ["clip_id", "video_id", "num_frames", "identity_hint", "has_audio"]
+    clips = root.read("clip_rows", columns=columns).to_pylist()
+    earlier = _earlier(root)
+    found = people(
+        (Clip(clip["clip_id"], clip["video_id"], clip["identity_hint"]) for clip in clips),
+        embeddings(root),
+        earlier,
+        _same_footage(root),
+    )
+    person = {row["clip_id"]: row["identity_id"] for row in found.rows}
     hours: dict[str, float] = defaultdict(float)
-    people, videos, speakers = [], [], set()
-    for clip in root.read("clip_rows", columns=columns).to_pylist():
-        person, method = identity(clip)
-        hours[person] += clip["num_frames"] / 30 / 3600
-        people.append({"clip_id": clip["clip_id"], "identity_id": person, "method": method})
-        videos.append(clip["video_id"])
-        if clip["has_audio"]:
-            speakers.add(person)
+    for clip in clips:
+        hours[person[clip["clip_id"]]] += clip["num_frames"] / 30 / 3600
+    speakers = {person[clip["clip_id"]] for clip in clips if clip["has_audio"]}
     before = {row["identity_id"]: row for row in root.read_single("splits").to_pylist()}
-    fixed = _fixed(root)
-    sides = {row["identity_id"]: fixed[video] for row, video in zip(people, videos, strict=True) if video in fixed}
-    rows = [{"identity_id": person, **place} for person, place in assign(hours, speakers, before, sides).items()]
-    identities = write_rows(root.single("identities"), IDENTITIES, people)
+    side = {row["video_id"]: before[row["identity_id"]]["split"] for row in earlier if row["identity_id"] in before}
+    places = assign(hours, speakers, before, _by_person(found, _fixed(root)), _by_person(found, side), found.together)
+    rows = [{"identity_id": name, **place} for name, place in places.items()]
+    identities = write_rows(root.single("identities"), IDENTITIES, found.rows)
+    write_rows(root.single("identity_conflicts"), IDENTITY_CONFLICTS, map(asdict, found.conflicts))
     splits = write_rows(root.single("splits"), SPLITS, rows)
+    split = {name: place["split"] for name, place in places.items()}
     return SplitReport(
-        hours={
-            name: sum(hours.get(row["identity_id"], 0.0) for row in rows if row["split"] == name)
-            for name in ("train", "test")
-        },
-        people={name: sum(row["split"] == name for row in rows) for name in ("train", "test")},
-        unknown_people=sum(person.startswith("unknown:") for person in hours),
+        hours={name: sum(hours.get(who, 0.0) for who in split if split[who] == name) for name in ("train", "test")},
+        people={name: sum(found == name for found in split.values()) for name in ("train", "test")},
+        unknown_people=sum(who.startswith(UNKNOWN) for who in hours),
+        moved=tuple(who for who, row in before.items() if split[who] != row["split"]),
+        conflicts=tuple(f"{c.kind}: {c.first}, {c.second} ({c.distance:.2f})" for c in found.conflicts),
         data_version=text_sha256(rows_sha256(identities), rows_sha256(splits)),
     )
+
+
+def embeddings(root: DataRoot) -> dict[str, NDArray[np.float32]]:
+    """clip_id -> (128,), of the clips that have one."""
+    data = root.read("face_embeddings", columns=["clip_id", "embedding"])
+    data = data.filter(pc.is_valid(data["embedding"]))
+    values = pc.list_flatten(data["embedding"]).to_numpy().reshape(data.num_rows, -1) if data.num_rows else ()
+    return dict(zip(data["clip_id"].to_pylist(), values, strict=True))
+
+
+def _earlier(root: DataRoot) -> list[dict[str, str]]:
+    """The clips' people of the run before; a file of before people were told by face has no videos and is no help."""
+    path, wanted = root.single("identities"), ["clip_id", "video_id", "identity_id"]
+    if not path.exists() or not set(wanted) <= set(pq.read_schema(path).names):
+        return []
+    return pq.read_table(path, columns=wanted, partitioning=None).to_pylist()
+
+
+def _same_footage(root: DataRoot) -> list[list[str]]:
+    """Lists of clips that share a recording, of clips that are still there."""
+    there = set(root.read("clip_rows", columns=["clip_id"])["clip_id"].to_pylist())
+    groups: dict[str, list[str]] = defaultdict(list)
+    for row in root.read_single("near_duplicates").to_pylist():
+        if row["clip_id"] in there:
+            groups[row["recording"]].append(row["clip_id"])
+    return list(groups.values())
+
+
+def _by_person(found: People, side_of_video: Mapping[str, str]) -> dict[str, set[str]]:
+    """person -> the sides of their videos, of videos that have one."""
+    sides: dict[str, set[str]] = defaultdict(set)
+    for row in found.rows:
+        if row["video_id"] in side_of_video:
+            sides[row["identity_id"]].add(side_of_video[row["video_id"]])
+    return sides
 
 
 def _fixed(root: DataRoot) -> dict[str, str]:
@@ -97,36 +136,79 @@ def assign(
     hours: Mapping[str, float],
     speakers: Set[str],
     before: Mapping[str, Mapping[str, str]] | None = None,
-    fixed: Mapping[str, str] | None = None,
+    fixed: Mapping[str, Set[str]] | None = None,
+    remembered: Mapping[str, Set[str]] | None = None,
+    together: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, str]]:
     """identity -> {split, rule}; `speakers` are the people with sound, `before` the splits as they were, `fixed` the
-    sides that collections give.
+    sides that collections give, `remembered` those that people's videos had, `together` names who shares a side.
 
-    Who had a side keeps it, also while none of their clips are there; then `fixed` counts. In the order of
-    sha256(SALT + id), new people go to test while they fit in TEST_SHARE of the hours. If no speaker fits, the one with
-    the fewest hours goes too, as long as another stays: a test without sound tests nothing.
+    Who had a side keeps it, also while none of their clips are there; then `fixed` counts. Of people who belong
+    together, one in training takes all along. In the order of sha256(SALT + id), new people go to test while they fit
+    in TEST_SHARE of the hours. If no speaker fits, the one with the fewest hours goes too, as long as another stays: a
+    test without sound tests nothing.
     """
-    known = {
-        person: {"split": side, "rule": f"{side}: so its collection says"} for person, side in (fixed or {}).items()
-    }
-    known |= {person: {"split": row["split"], "rule": row["rule"]} for person, row in (before or {}).items()}
-    order = sorted(set(hours) - set(known), key=lambda person: text_sha256(SALT + person))
+    before, together = before or {}, together or {}
+    group = {person: together.get(person, person) for person in {*hours, *before, *(fixed or {})}}
+    known = _known(group, before, fixed or {}, remembered or {})
+    of_group: dict[str, dict[str, str]] = {}  # train is last in the order and wins
+    for person in sorted(known, key=lambda person: (known[person][0] == "train", person)):
+        of_group[group[person]] = {"split": known[person][0], "who": person}
+    total: dict[str, float] = defaultdict(float)
+    for person in sorted(hours):
+        total[group[person]] += hours[person]
+    dealt = deal(total, {group[person] for person in speakers}, {who: side["split"] for who, side in of_group.items()})
+    out = {}
+    for person in sorted(group):
+        side, rule = known.get(person, ("", ""))
+        settled = of_group.get(group[person])
+        if settled is None:
+            side, rule = dealt[group[person]]
+        elif side != settled["split"]:
+            side, rule = settled["split"], f"{settled['split']}: one side with {settled['who']}"
+        out[person] = {"split": side, "rule": rule}
+    return out
+
+
+def _known(
+    people: Iterable[str],
+    before: Mapping[str, Mapping[str, str]],
+    fixed: Mapping[str, Set[str]],
+    remembered: Mapping[str, Set[str]],
+) -> dict[str, tuple[str, str]]:
+    """person -> (side, rule), of those who have a side by themselves."""
+    known = {}
+    for person in people:
+        sides = remembered.get(person, set()) | ({before[person]["split"]} if person in before else set())
+        if "train" in sides and person in before and before[person]["split"] == "test":
+            known[person] = "train", "train: their videos were there"
+        elif person in before:
+            known[person] = before[person]["split"], before[person]["rule"]
+        elif sides:
+            side = max(sides)  # train after test
+            known[person] = side, f"{side}: their videos were there"
+        elif person in fixed:
+            side = max(fixed[person])
+            known[person] = side, f"{side}: so its collection says"
+    return known
+
+
+def deal(hours: Mapping[str, float], speakers: Set[str], sides: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """(side, rule) of the groups of people that have no side yet."""
+    order = sorted(set(hours) - set(sides), key=lambda group: text_sha256(SALT + group))
     limit = TEST_SHARE * math.fsum(hours.values())
-    tested = {person for person, place in known.items() if place["split"] == "test"}
+    tested = {group for group, side in sides.items() if side == "test"}
     rules: dict[str, str] = {}
-    taken = math.fsum(hours.get(person, 0.0) for person in tested)
-    for person in order:
-        if taken + hours[person] <= limit:
-            rules[person] = f"test: next by hash, and within {TEST_SHARE:.0%} of the hours"
-            taken += hours[person]
-    wanted = [person for person in order if person in speakers] or order
+    taken = math.fsum(hours.get(group, 0.0) for group in tested)
+    for group in order:
+        if taken + hours[group] <= limit:
+            rules[group] = f"test: next by hash, and within {TEST_SHARE:.0%} of the hours"
+            taken += hours[group]
+    wanted = [group for group in order if group in speakers] or order
     everybody = set(hours) & speakers or set(hours)
-    if wanted and len(everybody) > 1 and not any(person in rules or person in tested for person in everybody):
+    if wanted and len(everybody) > 1 and not any(group in rules or group in tested for group in everybody):
         rules[min(wanted, key=hours.__getitem__)] = f"test: fewest hours; no one fits within {TEST_SHARE:.0%}"
-    return known | {
-        person: {"split": "test" if person in rules else "train", "rule": rules.get(person, "train: not in test")}
-        for person in order
-    }
+    return {group: ("test", rules[group]) if group in rules else ("train", "train: not in test") for group in order}
 
 
 # ---- speed buckets ----

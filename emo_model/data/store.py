@@ -9,15 +9,20 @@ Every write goes to a temporary name in the same folder and is renamed: a reader
 
 import contextlib
 import fcntl
+import functools
 import hashlib
+import io
 import json
 import os
+import platform
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -28,6 +33,9 @@ STEP_FOLDERS = (
     "0_raw", "1_clips", "2_faces", "3_motion", "4_audio", "5_manifest", "6_checkpoints", "7_generated",
     "8_evaluation", "rejected",
 )  # fmt: skip
+_MACHINE = re.sub(r"\W", "-", platform.node())
+_WAITED_FOR: set[Path] = set()  # folders that this process holds
+Change = TypeVar("Change", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -116,13 +124,40 @@ def held(folder: Path, otherwise: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def waited_for(folder: Path) -> Iterator[None]:
+    """Hold a folder as soon as whoever holds it is done: for what takes seconds. Who holds it already just goes on."""
+    if folder in _WAITED_FOR:
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        _WAITED_FOR.add(folder)
+        try:
+            yield
+        finally:
+            _WAITED_FOR.remove(folder)
+
+
+def one_at_a_time(change: Change) -> Change:
+    """Decorator of what reads the registry of sources and writes it again: a second run waits, and loses nothing."""
+
+    @functools.wraps(change)
+    def alone(root: DataRoot, *arguments: Any, **named: Any) -> Any:
+        with waited_for(root.folder("0_raw")):
+            return change(root, *arguments, **named)
+
+    return alone  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` that replaces it on success and vanishes on failure.
 
     The temporary name keeps the suffix, since encoders choose a container by it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.{_MACHINE}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -132,11 +167,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what killed processes of this machine left half written in a folder: temporaries of `atomic`."""
+    """Delete what killed processes left half written in a folder: temporaries of `atomic`. Whether a process of another
+    machine runs cannot be asked from here: its files go when nothing was added to them for a day."""
     for path in folder.glob(".*"):
-        found = re.fullmatch(r"\..+?\.(\d+)(\.\D.*)?", path.name)
-        if found and path.is_file() and not _runs(int(found[1])):
-            path.unlink(missing_ok=True)
+        found = re.fullmatch(r"\..+?\.([\w-]*)-(\d+)(\.\D.*)?", path.name)
+        if found and path.is_file():
+            left = not _runs(int(found[2])) if found[1] == _MACHINE else time.time() - path.stat().st_mtime > 86_400
+            if left:
+                path.unlink(missing_ok=True)
 
 
 def _runs(process: int) -> bool:
@@ -149,10 +187,14 @@ def _runs(process: int) -> bool:
     return True
 
 
-def write_rows(path: Path, table: Table, rows: Iterable[dict[str, Any]]) -> pa.Table:
+def write_rows(path: Path, table: Table, rows: Iterable[dict[str, Any]] | pa.Table) -> pa.Table:
     """Write rows, sorted by the table's key, as one parquet file of exactly the table's schema."""
-    rows = sorted(rows, key=lambda row: tuple(row[name] for name in table.key))
-    data = pa.Table.from_pylist(rows, schema=table.schema)
+    if isinstance(rows, pa.Table):
+        data = rows.select(table.schema.names).cast(table.schema)
+        data = data.sort_by([(name, "ascending") for name in table.key])
+    else:
+        rows = sorted(rows, key=lambda row: tuple(row[name] for name in table.key))
+        data = pa.Table.from_pylist(rows, schema=table.schema)
     write_parquet(path, data)
     return data
 
@@ -165,6 +207,14 @@ def write_parquet(path: Path, data: pa.Table) -> None:
     texts = [field.name for field in data.schema if pa.types.is_string(field.type)]
     with atomic(path) as temporary:
         pq.write_table(data, temporary, compression="lz4", use_dictionary=texts or False, row_group_size=1 << 17)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write an array whole, as .npy. Not by numpy itself, whose error on a full disk does not say that it is full."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    with atomic(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from emo_model import weights
 from emo_model.data.audio import read_wav
+from emo_model.data.audio_encoders import one_thread
 from emo_model.data.rows_of import by_clip, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
 from emo_model.data.store import DataRoot, file_sha256
 
-SCORED = ("av_offset_frames", "sync_confidence")
-UNKNOWN = {"av_offset_frames": None, "sync_confidence": None, "method": None}
+SCORED = ("av_offset_frames", "av_offset_spread_frames", "sync_confidence")
+UNKNOWN: dict[str, Any] = {**dict.fromkeys(SCORED), "method": None}
 
 
 def _model() -> str:
@@ -44,24 +45,54 @@ def _work(root: DataRoot, shard: str, item: Item) -> Result:
 
 
 def _score(root: DataRoot, shard: str, crop: dict[str, Any], sound: Path) -> dict[str, Any]:
-    from emo_model.evaluate.sync import FPS
-    from emo_model.evaluate.video import read_frames, resample_indices
+    from emo_model.evaluate.video import read_frames
 
     boxes = rows_of(root, "frames", shard, "clip_id", [crop["clip_id"]])["box"].to_pylist()
     if any(box is None for box in boxes):
         return UNKNOWN  # SyncNet wants a face in every frame
-    at_25 = resample_indices(len(boxes), 30, FPS)
-    frames = read_frames(root.path / crop["path"], fps=FPS, size=crop["size"], seconds=len(boxes) / 30)
-    count = min(len(frames), len(at_25))
+    frames = read_frames(root.path / crop["path"], fps=30, size=crop["size"], seconds=len(boxes) / 30)
+    shown = at_25_fps(len(frames))
     samples = (read_wav(sound) * 32768).astype(np.int16)
-    confidence, offset = lse_c_and_offset(frames[:count], np.array(boxes)[at_25][:count], samples)
-    return {"av_offset_frames": offset, "sync_confidence": confidence, "method": "syncnet_v2"}
+    table = shifted_distances(frames[shown], np.array(boxes)[shown], samples)
+    return {**in_sync(table), "method": "syncnet_v2"}
 
 
-def lse_c_and_offset(
+def at_25_fps(count: int) -> NDArray[np.int64]:
+    """Of `count` frames at 30 fps those that SyncNet sees: the first not before each i / 25 s.
+
+    Crops made from 25 fps give back every source frame at its time so. The frame on screen at i / 25 s would be the
+    source's frame before, four times out of five: held twice, it would be late by one, and the sound early.
+    """
+    shown = -(-np.arange(count) * 30 // 25)
+    return shown[shown < count]
+
+
+def in_sync(table: NDArray[np.floating] | None) -> dict[str, float | None]:
+    """LSE-C; offset in frames at 25 fps (positive: the sound leads); and how far apart those of the two halves are.
+
+    table (W, 31): distances of every window to the shifted sound. An offset that changes within the clip shows in the
+    last number.
+    """
+    from emo_model.evaluate.sync import lse
+
+    if table is None:
+        return dict.fromkeys(SCORED)
+    confidence, _, offset = lse(table)
+    first, second = (lse(half)[2] if len(half) else offset for half in np.array_split(table, 2))
+    return {
+        "av_offset_frames": float(offset),
+        "av_offset_spread_frames": float(abs(first - second)),
+        "sync_confidence": confidence,
+    }
+
+
+def shifted_distances(
     frames: NDArray[np.uint8], boxes: NDArray[np.float64], sound: NDArray[np.int16]
-) -> tuple[float | None, float | None]:
-    """LSE-C and the offset (frames at 25 fps by which the sound leads) of frames (T, H, W, 3) RGB at 25 fps."""
+) -> NDArray[np.floating] | None:
+    """(W, 31) distances of SyncNet's windows to the sound shifted by -15 to +15 frames; None: shorter than a window.
+
+    frames (T, H, W, 3) RGB at 25 fps, boxes (T, 4) x0 y0 x1 y1, sound (N,) int16 at 16 kHz.
+    """
     import torch
 
     from emo_model.evaluate import sync
@@ -69,22 +100,21 @@ def lse_c_and_offset(
 
     starts = sync.window_count(len(frames), len(sound))
     if starts < 1:
-        return None, None
+        return None
     network = load_syncnet(weights.path("syncnet"))
     faces = torch.from_numpy(sync.face_crops(frames, boxes)[..., ::-1].copy()).movedim(-1, 0)[None].float()
-    with torch.inference_mode():
+    with torch.inference_mode(), one_thread():
         lips = network.lips(faces)[:starts]
         voice = network.voice(torch.from_numpy(sync.mfcc_windows(sync.mfcc(sound), starts)).float())
-    confidence, _, offset = sync.lse(sync.distances(lips.numpy(), voice.numpy()))
-    return confidence, float(offset)
+    return sync.distances(lips.numpy(), voice.numpy())
 
 
 SYNC_SCORES = Step(
     name="sync_scores",
-    version=2,
+    version=3,
     tables=("sync",),
     after=("face_clips", "head_speed", "clip_audio"),
-    description="Offset (frames at 25 fps) and SyncNet confidence of every clip; null without SyncNet's weights.",
+    description="Offset (frames at 25 fps), its spread and SyncNet's confidence of every clip; null without weights.",
     items=_items,
     work=_work,
 )

@@ -2,11 +2,11 @@
 
     frames of a shot -> usable or not (no face, too small, cut off)
       -> stretches: usable frames with at most max_lost_frames missing in a row, no jump, no frozen picture
-      -> clips of min_clip_s to max_clip_s; a long stretch is split evenly
+      -> clips of min_clip_s to max_clip_s; a long stretch is parted in pauses (pauses.py)
       -> one steady square crop a clip: the union of its face boxes, expanded
 
-The person followed is the largest face of a frame: a shot where a second one comes near it in size is rejected whole,
-so the largest is always the same person.
+The person followed is the largest face of a frame. While a second one comes near it in size nothing is used, so the
+largest is always the same person; a clip ends where another one becomes the largest, for that face is elsewhere.
 """
 
 import math
@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
 from emo_model.data.media import SAME_S, shown_at
+from emo_model.data.pauses import parted
 from emo_model.data.shards import Reject
 from emo_model.data.shots import Shot
 
 FPS = 30  # of every clip (EMO's third version)
+COMPANY_S = 1.0  # seconds for which the detector may lose sight of a second person
 NEEDS_PX = 1.1  # a crop at least this much larger than the face boxes' union, if need be beyond the picture's edge
 
 Array = NDArray[np.float64]
@@ -42,6 +44,7 @@ class Faces:
     seconds: Array
     size: tuple[int, int]
     jumped: NDArray[np.bool_]
+    effort: Array
 
     def of(self, shot: Shot) -> "Faces":
         """The same of one shot's frames."""
@@ -53,6 +56,7 @@ class Faces:
             boxes=self.boxes[inside],
             seconds=self.seconds[inside],
             jumped=self.jumped[inside],
+            effort=self.effort[inside],
         )
 
     @property
@@ -102,7 +106,13 @@ def clips_of_shot(video_id: str, shot: Shot, faces: Faces, config: DataConfig) -
     for begin, end in stretches(faces, states == "", config):
         for first, start_s, stop_s in pieces(faces, begin, end, config):
             clip = _clip(shot, faces, first, start_s, stop_s, config)
-            if clip.num_frames >= config.min_clip_s * FPS - SAME_S:
+            seconds = faces.seconds[(faces.times >= start_s) & (faces.times < stop_s)]
+            if (seconds >= config.second_face).sum() > config.max_lost_frames:
+                rival, detail = _rival(seconds, config), "second face's height over the first's, now and then"
+                rejects.append(
+                    Reject("clip", clip_id(video_id, start_s), "two_faces", rival, config.second_face, detail)
+                )
+            elif clip.num_frames >= config.min_clip_s * FPS - SAME_S:
                 clips.append(clip)
             else:
                 rejects.append(_too_short("clip", clip_id(video_id, start_s), stop_s - start_s, config))
@@ -111,15 +121,18 @@ def clips_of_shot(video_id: str, shot: Shot, faces: Faces, config: DataConfig) -
 
 def _whole_shot(name: str, shot: Shot, faces: Faces, config: DataConfig) -> Reject | None:
     """Why a shot is of no use at all, if it is."""
+    if shot.is_transition:
+        return Reject("shot", name, "transition", round(shot.end_s - shot.start_s, 6), 0, "seconds of fade or dissolve")
     if not faces.found.any():
         return Reject("shot", name, "no_face", 0, 1, f"in {len(faces.times)} frames")
-    rivals = faces.seconds[faces.seconds >= config.second_face]
-    if len(rivals) > config.max_lost_frames:  # a few frames are a slip of the detector
-        detail = f"second face's height over the first's, median of {len(rivals)} frames of {len(faces.times)}"
-        return Reject("shot", name, "two_faces", float(np.median(rivals)), config.second_face, detail)
     if shot.end_s - shot.start_s < config.min_clip_s - SAME_S:
         return _too_short("shot", name, shot.end_s - shot.start_s, config)
     return None
+
+
+def _rival(seconds: Array, config: DataConfig) -> float:
+    """Height of the second face over the first's, median of the frames where it counts."""
+    return float(np.median(seconds[seconds >= config.second_face]))
 
 
 def _too_short(kind: str, name: str, seconds: float, config: DataConfig) -> Reject:
@@ -129,10 +142,22 @@ def _too_short(kind: str, name: str, seconds: float, config: DataConfig) -> Reje
 def frame_states(faces: Faces, config: DataConfig) -> NDArray[np.str_]:
     """(N,) "" where the frame is usable, else the reason it is not."""
     states = np.full(len(faces.times), "", dtype="<U16")
+    states[_company(faces, config)] = "two_faces"
     states[faces.heights < config.min_face_px] = "face_too_small"
     states[faces.inside < config.min_face_inside] = "face_cut_off"
     states[~faces.found] = "face_lost"
     return states
+
+
+def _company(faces: Faces, config: DataConfig) -> NDArray[np.bool_]:
+    """(N,) where a second person is there: from the first to the last frame that shows one, gaps of COMPANY_S and less
+    included. A few frames in all are a slip of the detector."""
+    at = np.flatnonzero(faces.seconds >= config.second_face)
+    there = np.zeros(len(faces.times), bool)
+    for visit in np.split(at, np.flatnonzero(np.diff(faces.times[at]) > COMPANY_S) + 1):
+        if len(visit) > config.max_lost_frames:
+            there[visit[0] : visit[-1] + 1] = True
+    return there
 
 
 def _lost(name: str, faces: Faces, states: NDArray[np.str_], config: DataConfig) -> list[Reject]:
@@ -143,6 +168,7 @@ def _lost(name: str, faces: Faces, states: NDArray[np.str_], config: DataConfig)
         if states[begin]:
             runs[str(states[begin])] = max(runs.get(str(states[begin]), 0), int(end - begin))
     scores = {
+        "two_faces": lambda _: (_rival(faces.seconds, config), config.second_face),
         "face_lost": lambda run: (run, config.max_lost_frames),
         "face_too_small": lambda _: (float(np.nanmin(faces.heights)), config.min_face_px),
         "face_cut_off": lambda _: (float(np.nanmin(faces.inside)), config.min_face_inside),
@@ -150,7 +176,7 @@ def _lost(name: str, faces: Faces, states: NDArray[np.str_], config: DataConfig)
     return [
         Reject("shot", name, reason, *scores[reason](run), f"longest run: {run} of {len(states)} frames")
         for reason, run in sorted(runs.items())
-        if run > config.max_lost_frames
+        if run > config.max_lost_frames or reason == "two_faces"
     ]
 
 
@@ -172,13 +198,18 @@ def stretches(faces: Faces, usable: NDArray[np.bool_], config: DataConfig) -> li
 
 
 def pieces(faces: Faces, begin: int, end: int, config: DataConfig) -> list[tuple[int, float, float]]:
-    """(first source frame, start_s, stop_s) of the even parts of a stretch, none longer than max_clip_s."""
+    """(first source frame, start_s, stop_s) of the parts of a stretch, none longer than max_clip_s: parted where
+    little goes on, or evenly where no such parts last min_clip_s."""
     start_s = float(faces.times[begin])
     stop_s = float(faces.times[end]) if end < len(faces.times) else faces.end_s
     stop_s = min(stop_s, float(faces.times[end - 1]) + config.max_still_s)  # a last picture that stays on for long
     count = max(1, math.ceil((stop_s - start_s) / config.max_clip_s - SAME_S))
-    ideal = start_s + np.arange(count) * (stop_s - start_s) / count
-    firsts = shown_at(faces.times, ideal)  # a clip starts on a source frame
+    firsts = np.array([begin])
+    if count > 1:
+        inside = slice(begin, end)
+        found = parted(faces.times[inside], stop_s, faces.effort[inside], config.min_clip_s, config.max_clip_s)
+        ideal = start_s + np.arange(count) * (stop_s - start_s) / count
+        firsts = begin + np.array(found) if found else shown_at(faces.times, ideal)  # a clip starts on a source frame
     edges = [*(float(faces.times[first]) for first in firsts), stop_s]
     return [(int(first), edges[k], edges[k + 1]) for k, first in enumerate(firsts)]
 

@@ -9,6 +9,9 @@ corners and the base of the nose, in the order of dlib's own 5-point predictor.
 """
 
 from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,14 +26,39 @@ FPS = 5  # identity changes slowly: five looks a second are enough
 FIVE_POINTS = (263, 362, 33, 133, 2)
 
 
+class FaceNetwork:
+    """dlib's ResNet: what a face looks like as 128 numbers. Distances of one person's are mostly below 0.6."""
+
+    def __init__(self, path: Path) -> None:
+        import dlib
+
+        self._dlib = dlib
+        self._network = dlib.face_recognition_model_v1(str(path))
+
+    def describe(self, picture: np.ndarray, box: np.ndarray, points: np.ndarray | None = None) -> np.ndarray:
+        """(H, W, 3) uint8 RGB, box (4,), FIVE_POINTS (5, 2) in its pixels -> (128,) float64.
+
+        Without points, dlib's own predictor looks for them in the box, of which it wants the square of its detector's.
+        """
+        dlib, picture = self._dlib, np.ascontiguousarray(picture)
+        area = dlib.rectangle(*(round(float(v)) for v in box))
+        if points is None:
+            shape = self._predictor(picture, area)
+        else:
+            shape = dlib.full_object_detection(area, list(dlib.points([dlib.point(*map(round, p)) for p in points])))
+        chip = dlib.get_face_chip(picture, shape, size=150, padding=0.25)
+        return np.array(self._network.compute_face_descriptor(chip))
+
+    @cached_property
+    def _predictor(self) -> Any:
+        return self._dlib.shape_predictor(str(weights.path("shape_predictor")))
+
+
 class FaceSimilarity:
     """Observes (T,) similarities to the reference, x 100."""
 
     def __init__(self, extractor: Extractor) -> None:
-        import dlib
-
-        self._dlib = dlib
-        self.network = dlib.face_recognition_model_v1(str(weights.path(extractor.weights[0])))
+        self.network = FaceNetwork(weights.path(extractor.weights[0]))
 
     def observe(self, video: Video) -> Observation:
         step = max(1, round(video.fps / FPS))
@@ -45,13 +73,7 @@ class FaceSimilarity:
         """(T, H, W, 3) uint8 RGB -> (T, 128) float64, NaN where no face was found."""
         out = np.full((len(frames), 128), np.nan)
         for t in np.flatnonzero(faces.found):
-            points = self._dlib.points(
-                [self._dlib.point(*map(round, p)) for p in faces.landmarks[t][list(FIVE_POINTS)]]
-            )
-            box = self._dlib.rectangle(*(round(v) for v in faces.boxes[t]))
-            shape = self._dlib.full_object_detection(box, list(points))
-            chip = self._dlib.get_face_chip(np.ascontiguousarray(frames[t]), shape, size=150, padding=0.25)
-            out[t] = self.network.compute_face_descriptor(chip)
+            out[t] = self.network.describe(frames[t], faces.boxes[t], faces.landmarks[t][list(FIVE_POINTS)])
         return out
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:

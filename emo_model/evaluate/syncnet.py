@@ -4,6 +4,7 @@ LSE-C and LSE-D.
 Two towers that end in 1024 numbers: five mouth frames at 25 fps, and 20 MFCC frames, 0.2 s of sound.
 """
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -56,6 +57,7 @@ class SyncNet(nn.Module):
         return self.netfcaud(self.netcnnaud(mfcc).flatten(1))
 
 
+@cache
 def load_syncnet(path: Path) -> SyncNet:
     """The network with syncnet_v2.model's weights; RuntimeError where one is missing or of another shape.
 

@@ -12,10 +12,11 @@ from pydantic import Field
 
 from emo_pipeline import look
 from emo_pipeline.assets.shards import OWNER
-from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS
+from emo_pipeline.checks import MANIFESTS_SHARE_NOBODY, NO_IDENTITY_IN_TWO_SPLITS, SHOWN
 from emo_pipeline.failures import one_line
 from emo_pipeline.partitions import SHARDS, SHARDS_NAME
 from emo_pipeline.resources import Data
+from emo_pipeline.versions import POLICY_HASH
 
 if TYPE_CHECKING:
     from emo_model.data.manifests import ManifestReport
@@ -31,29 +32,34 @@ EVERY_SHARD = dg.AssetCheckSpec(
 )
 
 
-class LeaveOut(dg.Config):
-    """One more reason to leave a clip out: a score below or above a threshold. Columns: table `clips`."""
+class EvalConfig(dg.Config):
+    """Which test set."""
 
-    score: str = Field(description="A column of clips, or SQL over its columns: blur, hands_fraction, ...")
-    below: float | None = Field(default=None, description="Leave out what lies below; an unknown score never does.")
-    above: float | None = Field(default=None, description="Leave out what lies above.")
-    reason: str = Field(default="low_quality", description="A reason of the closed list (records.py).")
-
-
-class Asked(dg.Config):
-    """What is asked of a clip beyond the policy's file."""
-
-    leave_out: list[LeaveOut] = Field(default=[], description="Reasons after those of 5_manifest/policies/NAME.toml.")
+    policy: str | None = Field(
+        default=None, description="eval (all held-out people) or hdtf_test, from now on; empty: as it was chosen last."
+    )
 
 
-class EvalConfig(Asked):
-    """And which test set."""
+@dg.asset(deps=["clip_rows"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@one_line
+def near_duplicates(data: Data) -> dg.MaterializeResult:
+    """Clips of different videos that show one recording: found by fingerprints of sound and face."""
+    from emo_model.data.near_duplicates import build_near_duplicates
 
-    policy: str = Field(default="eval", description="eval (all held-out people), hdtf_test, or a policy of yours.")
+    report = build_near_duplicates(data.root)
+    return dg.MaterializeResult(
+        data_version=dg.DataVersion(report.data_version),
+        metadata={
+            "clips that share a recording": report.clips,
+            "of them a better one is there": report.left_out,
+            "path": dg.MetadataValue.path(str(data.root.single("near_duplicates"))),
+        },
+    )
 
 
 @dg.asset(
-    deps=["clip_rows"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
+    deps=["clip_rows", "face_embeddings", "near_duplicates"], group_name="dataset", kinds={"parquet"}, owners=[OWNER],
+    code_version="2",
     check_specs=[NO_IDENTITY_IN_TWO_SPLITS.spec("identity_splits")],
 )  # fmt: skip
 @one_line
@@ -68,6 +74,8 @@ def identity_splits(data: Data) -> dg.MaterializeResult:
             "hours": {name: round(value, 4) for name, value in report.hours.items()},
             "people": report.people,
             "people not named by their collection": report.unknown_people,
+            "moved from test to train": list(report.moved),
+            "names and faces disagree": list(report.conflicts[:SHOWN]),
             "path": dg.MetadataValue.path(str(data.root.single("splits"))),
         },
         check_results=[NO_IDENTITY_IN_TWO_SPLITS.result("identity_splits", data.root)],
@@ -94,41 +102,45 @@ def speed_buckets(data: Data) -> dg.MaterializeResult:
     )
 
 
-@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="2")
 @one_line
-def train_manifest_stage1(config: Asked, data: Data) -> dg.MaterializeResult:
+def train_manifest_stage1(data: Data) -> dg.MaterializeResult:
     """Clips of training people for the image stage; silent ones (VFHQ) too."""
-    return _manifest(data, "train_stage1", config)
+    return _manifest(data, "train_stage1")
 
 
-@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1")
+@dg.asset(deps=["identity_splits"], group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="2")
 @one_line
-def train_manifest_stage2(config: Asked, data: Data) -> dg.MaterializeResult:
+def train_manifest_stage2(data: Data) -> dg.MaterializeResult:
     """Clips of training people for the video and speed stages: with sound, at least 16 frames."""
-    return _manifest(data, "train_stage2", config)
+    return _manifest(data, "train_stage2")
 
 
 @dg.asset(
     deps=["identity_splits", "train_manifest_stage1", "train_manifest_stage2"],
-    group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="1",
+    group_name="dataset", kinds={"parquet"}, owners=[OWNER], code_version="2",
     check_specs=[MANIFESTS_SHARE_NOBODY.spec("eval_manifest")],
 )  # fmt: skip
 @one_line
 def eval_manifest(config: EvalConfig, data: Data) -> dg.MaterializeResult:
     """Clips of test people to generate and measure on: with sound, at least 16 frames."""
-    result = _manifest(data, config.policy, config)
+    from emo_model.data.policy import choose_test_set
+
+    if config.policy:
+        choose_test_set(data.root, config.policy)
+    result = _manifest(data, "eval")
     guard = MANIFESTS_SHARE_NOBODY.result("eval_manifest", data.root, ("train_stage1", "train_stage2", "eval"))
     return dg.MaterializeResult(data_version=result.data_version, metadata=result.metadata, check_results=[guard])
 
 
-def _manifest(data: Data, name: str, asked: Asked) -> dg.MaterializeResult:
+def _manifest(data: Data, name: str) -> dg.MaterializeResult:
     from emo_model.data.manifests import build_manifest
-    from emo_model.data.policy import Rule, policy
+    from emo_model.data.policy import policy
 
-    more = tuple(Rule(**rule.model_dump()) for rule in asked.leave_out)
-    wanted = policy(data.root, name).with_rules(more)
-    report = build_manifest(data.root, wanted)
-    return dg.MaterializeResult(data_version=_version(report), metadata=_seen(report, wanted))
+    asked = policy(data.root, name)
+    report = build_manifest(data.root, asked)
+    seen = {**_seen(report, asked), POLICY_HASH: asked.sha256}
+    return dg.MaterializeResult(data_version=_version(report), metadata=seen)
 
 
 def _version(report: "ManifestReport") -> dg.DataVersion:
@@ -151,7 +163,7 @@ def _seen(report: "ManifestReport", policy: "Policy") -> dict[str, Any]:
 
 @dg.asset(
     deps=["clip_rows", "train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "speed_buckets"],
-    group_name="dataset", kinds={"duckdb"}, owners=[OWNER], code_version="1",
+    group_name="dataset", kinds={"duckdb"}, owners=[OWNER], code_version="2",
     pool="catalog_writer", automation_condition=NIGHTLY,
     check_specs=[EVERY_SHARD],
 )  # fmt: skip
@@ -185,15 +197,17 @@ def clip_catalog(context: dg.AssetExecutionContext, data: Data) -> dg.Materializ
 
 
 def missing_shards(instance: dg.DagsterInstance) -> list[str]:
-    """Registered shards whose clip_rows were never made, or whose last attempt failed."""
+    """Registered shards whose clip rows or faces were never made, or whose last attempt failed."""
     registered = instance.get_dynamic_partitions(SHARDS_NAME)
-    made = instance.get_materialized_partitions(dg.AssetKey("clip_rows"))
-    states = instance.get_status_by_partition(dg.AssetKey("clip_rows"), registered, SHARDS) or {}
-    failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}
-    return sorted(key for key in registered if key not in made or key in failed)
+    missing: set[str] = set()
+    for asset in (dg.AssetKey("clip_rows"), dg.AssetKey("face_embeddings")):
+        states = instance.get_status_by_partition(asset, registered, SHARDS) or {}
+        failed = {key for key, state in states.items() if state is not None and state.name == "FAILED"}
+        missing |= failed | (set(registered) - set(instance.get_materialized_partitions(asset)))
+    return sorted(missing)
 
 
-@dg.asset(deps=["clip_catalog"], group_name="dataset", kinds={"markdown"}, owners=[OWNER], code_version="1")
+@dg.asset(deps=["clip_catalog"], group_name="dataset", kinds={"markdown"}, owners=[OWNER], code_version="2")
 @one_line
 def dataset_card(data: Data) -> dg.MaterializeResult:
     """What is in the data root, for people who did not prepare it: hours, licences, rejects, head speeds, limits."""

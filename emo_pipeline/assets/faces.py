@@ -1,6 +1,7 @@
 """Group clips: shots and faces of a video, found in one decode, and the pictures' scores.
 
-Here: which assets the steps shots_and_faces and quality_scores are. What they do: emo_model.data.faces, quality.
+Here: which assets the steps shots_and_faces, quality_scores and face_embeddings are.
+What they do: emo_model.data.faces, quality, face_embeddings.
 """
 
 from emo_pipeline.assets.shards import shard_assets
@@ -15,3 +16,4 @@ shots_and_faces = shard_assets(
     checks={"shot_cuts": (CUTS_COVER_VIDEO,), "face_tracks": (BOXES_INSIDE_FRAMES,)},
 )
 quality_scores = shard_assets("quality_scores", "labels", {"opencv", "parquet"})
+face_embeddings = shard_assets("face_embeddings", "labels", {"dlib", "parquet"})

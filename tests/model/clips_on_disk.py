@@ -47,10 +47,11 @@ def make_root(
     silent: tuple[str, ...] = (),
     lost: range = range(0),
     sounds: Callable[[Path, float], Path] | None = None,
+    shift: int = 0,
 ) -> DataRoot:
     """A root with a manifest `5_manifest/train.parquet` of clips {name: frames}; no face in `lost` frames.
 
-    sounds(path, seconds) writes a clip's voice, where one is wanted.
+    sounds(path, seconds) writes a clip's voice, where one is wanted; `shift` is every clip's sound_shift_frames.
     """
     root = DataRoot(path).create()
     rows, tracks = [], []
@@ -64,6 +65,7 @@ def make_root(
         row = _manifest_row(name, root.relative(crop), audio, count, file_sha256(crop))
         if sounds:
             row["sound_path"] = root.relative(sounds(features.with_suffix(".wav"), count / 30))
+        row["sound_shift_frames"] = shift
         rows.append(row)
         tracks += [_frame_row(name, k, found=k not in lost) for k in range(count)]
     write_rows(root.folder("5_manifest") / "train.parquet", MANIFEST, rows)

@@ -16,7 +16,15 @@ STAMP = {"shard": SHARD, "input_sha256": "x", "step_version": 1}
 
 def put(root: DataRoot, table: str, *rows: dict[str, Any]) -> None:
     """Write rows of a shard table; what a row leaves out is null or a plain value of its type."""
-    empty = {pa.string(): "", pa.int32(): 0, pa.int64(): 0, pa.float64(): 0.0, pa.float32(): 0.0, pa.bool_(): False}
+    empty = {
+        pa.string(): "",
+        pa.int32(): 0,
+        pa.int64(): 0,
+        pa.float64(): 0.0,
+        pa.float32(): 0.0,
+        pa.bool_(): False,
+        pa.binary(): b"",
+    }
     base = {f.name: None if f.nullable else empty.get(f.type, []) for f in TABLES[table].schema}
     filled = [{**base, **{k: v for k, v in STAMP.items() if k in base}, **row} for row in rows]
     write_rows(root.part(table, SHARD), TABLES[table], filled)
@@ -110,14 +118,23 @@ def test_audio_as_long_as_video(root: DataRoot, samples: int, ok: bool) -> None:
     assert (not checks.AUDIO_AS_LONG_AS_VIDEO.find(root, SHARD)) is ok
 
 
-def people(root: DataRoot, splits: dict[str, str], clips: dict[str, str]) -> None:
-    """identity -> split, clip -> identity."""
+def people(root: DataRoot, splits: dict[str, str], clips: dict[str, str], faces: dict[str, str] | None = None) -> None:
+    """identity -> split, clip -> identity, clip -> face."""
     write_rows(
         root.single("splits"),
         TABLES["splits"],
         [{"identity_id": i, "split": s, "rule": "r"} for i, s in splits.items()],
     )
-    rows = [{"clip_id": clip, "identity_id": person, "method": "m"} for clip, person in clips.items()]
+    rows = [
+        {
+            "clip_id": clip,
+            "video_id": f"v {clip}",
+            "identity_id": person,
+            "method": "m",
+            "face_id": (faces or {}).get(clip),
+        }
+        for clip, person in clips.items()
+    ]
     write_rows(root.single("identities"), TABLES["identities"], rows)
 
 
@@ -127,6 +144,17 @@ def test_an_identity_in_both_splits_is_seen(root: DataRoot) -> None:
     rows = [{"identity_id": "ada", "split": split, "rule": "r"} for split in ("train", "test")]
     write_rows(root.single("splits"), TABLES["splits"], rows)
     assert "ada is in ['test', 'train']" in checks.NO_IDENTITY_IN_TWO_SPLITS.find(root)
+
+
+def test_a_face_and_a_recording_in_both_splits_are_seen(root: DataRoot) -> None:
+    """Two names for one person in two videos: nothing but the face, or the same footage, tells."""
+    people(root, {"ada": "train", "Ada": "test"}, {"c1": "ada", "c2": "Ada"}, {"c1": "c1", "c2": "c1"})
+    assert checks.NO_IDENTITY_IN_TWO_SPLITS.find(root) == ["the face of clip c1 is in ['test', 'train']"]
+    people(root, {"ada": "train", "Ada": "test"}, {"c1": "ada", "c2": "Ada"})
+    assert not checks.NO_IDENTITY_IN_TWO_SPLITS.find(root)
+    table = TABLES["near_duplicates"]
+    write_rows(root.single(table), table, [{"clip_id": clip, "recording": "c1"} for clip in ("c1", "c2")])
+    assert checks.NO_IDENTITY_IN_TWO_SPLITS.find(root) == ["the recording of clip c1 is in ['test', 'train']"]
 
 
 def test_a_video_in_both_splits_is_seen(root: DataRoot) -> None:

@@ -17,7 +17,7 @@ def test_a_model_that_learned_from_a_test_person_is_refused(
 ) -> None:
     """As after a split that was dealt anew: the numbers would look good and mean nothing."""
     clip = dict.fromkeys(MANIFEST.schema.names, "x") | {"identity_id": "ann", "start_s": 0.0, "num_frames": 90}
-    clip |= {"size": 64, "union_box": [0.0] * 4, "mean_speed": None}
+    clip |= {"size": 64, "union_box": [0.0] * 4, "sound_shift_frames": 0, "mean_speed": None}
     write_rows(root.folder("5_manifest") / "eval.parquet", MANIFEST, [clip])
     for stage, people, before in (("image", ["ann"], None), ("speed", ["bob"], "image")):
         run = root.folder("6_checkpoints") / stage / RUN

@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
+from emo_model.data.policy import make_own, policy
 from emo_model.data.store import DataRoot
 from emo_pipeline.schedules import RETRAINED, retrain_config, weekly_retrain
+from emo_pipeline.versions import POLICY_HASH
 from tests.pipeline.conftest import report
 from tests.pipeline.test_checks import SUMMARY
 
@@ -18,10 +20,14 @@ ONE, TWO = "train_manifest_stage1", "train_manifest_stage2"
 
 def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[int, str]:
     """(runs asked for, reason for none). Every run asked for stops by itself where its manifests come out unchanged."""
-    context = dg.build_schedule_context(
-        instance, scheduled_execution_time=MONDAY, repository_def=defs.get_repository_def()
-    )
-    found = weekly_retrain.evaluate_tick(context)
+    repository = defs.get_repository_def()
+    with dg.build_schedule_context(
+        instance,
+        resources={"data": defs.resources["data"]},
+        scheduled_execution_time=MONDAY,
+        repository_def=repository,
+    ) as context:
+        found = weekly_retrain.evaluate_tick(context)
     configs = [request.run_config["ops"]["image_checkpoint"]["config"] for request in found.run_requests or []]
     assert configs in ([], [{"only_if_changed": True}])
     return len(found.run_requests or []), found.skip_message or ""
@@ -54,6 +60,21 @@ def finished_run(root: DataRoot, stage: str, run: str) -> None:
 
 def test_the_first_tick_trains(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
     assert tick(defs, instance) == (1, "")
+
+
+def test_a_changed_policy_trains_although_nothing_was_built_by_it_yet(
+    defs: dg.Definitions, instance: dg.DagsterInstance, root: DataRoot
+) -> None:
+    asked = {name: policy(root, name.replace("_manifest", "")).sha256 for name in (ONE, TWO)}
+    trained(instance)
+    for name, version in ((ONE, "a"), (TWO, "b")):
+        instance.report_runless_asset_event(
+            dg.AssetMaterialization(name, metadata={POLICY_HASH: asked[name]}, tags={"dagster/data_version": version})
+        )
+    assert tick(defs, instance)[0] == 0
+    own = make_own(root, "train_stage2")
+    own.write_text(own.read_text().replace("below = 16", "below = 60"))
+    assert tick(defs, instance)[0] == 1
 
 
 def test_unchanged_manifests_are_skipped_with_the_reason(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:

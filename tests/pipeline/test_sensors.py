@@ -31,14 +31,14 @@ def tick(
     cursor: str | None = None,
 ) -> SimpleNamespace:
     """run keys and partitions asked for, the next cursor, why nothing was asked for."""
-    context = dg.build_sensor_context(
+    with dg.build_sensor_context(
         instance,
         cursor,
         repository_def=defs.get_repository_def(),
         resources={"data": data},
         instance_ref=instance.get_ref(),
-    )
-    found = sensor.evaluate_tick(context)
+    ) as context:
+        found = sensor.evaluate_tick(context)
     requests = found.run_requests or []
     return SimpleNamespace(
         keys=[r.run_key for r in requests], partitions=[r.partition_key for r in requests], requests=requests,
@@ -65,6 +65,21 @@ def test_a_new_file_asks_for_registration_once_and_a_changed_one_again(
     old(path, b"other bytes")
     changed = tick(sensor, defs, instance, data, first.cursor)
     assert len(changed.keys) == 1 and changed.keys != first.keys  # a run key is remembered for ever
+
+
+def test_channels_are_asked_once_a_day_and_not_at_every_tick(
+    defs: dg.Definitions, instance: dg.DagsterInstance, data: Data, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = 20_000.5 * 86_400
+    old(root.folder("0_raw") / "mine.urls.txt")
+    (root.folder("0_raw") / "listings.json").write_text("{}")
+    monkeypatch.setattr(sensors.time, "time", lambda: noon)
+    os.utime(root.folder("0_raw") / "mine.urls.txt", (0, 0))
+    first = tick(sensors.url_lists, defs, instance, data)
+    monkeypatch.setattr(sensors.time, "time", lambda: noon + 3600)
+    assert tick(sensors.url_lists, defs, instance, data, first.cursor).why == "no change in 1 files"
+    monkeypatch.setattr(sensors.time, "time", lambda: noon + 86_400)
+    assert tick(sensors.url_lists, defs, instance, data, first.cursor).keys != first.keys
 
 
 def test_a_file_still_being_copied_is_left_alone(
@@ -128,10 +143,10 @@ def test_a_failed_run_becomes_a_line_in_the_ledger(instance: dg.DagsterInstance,
 
     result = doomed.execute_in_process(instance=instance, raise_on_error=False)
     failure = result.get_run_failure_event()
-    context = dg.build_run_status_sensor_context(
+    with dg.build_run_status_sensor_context(
         "failure_ledger", failure, instance, result.dagster_run, resources={"data": data}
-    ).for_run_failure()
-    sensors.failure_ledger(context)
+    ).for_run_failure() as context:
+        sensors.failure_ledger(context)
     (line,) = (root.path / "failures.jsonl").read_text().splitlines()
     row = json.loads(line)
     assert row["job"] == "doomed" and row["steps"] == ["broken"] and row["run_id"] == result.run_id

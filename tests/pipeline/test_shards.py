@@ -1,7 +1,10 @@
 """Shard assets on real files that are no usable videos: rejects with reasons, a green shard, and what goes stale."""
 
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import dagster as dg
 import pytest
@@ -9,7 +12,8 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.loader import LoadingContextForTest
 
 from emo_model.data.store import DataRoot
-from emo_pipeline import checks
+from emo_model.data.workers import Workers
+from emo_pipeline import checks, resources
 from emo_pipeline.assets import shards
 from emo_pipeline.definitions import build_definitions
 from emo_pipeline.resources import Data
@@ -36,6 +40,35 @@ def ingest(defs: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInPr
     return defs.resolve_job_def("ingest_shard").execute_in_process(
         instance=instance, partition_key=SHARD, raise_on_error=False
     )
+
+
+class Watched(Workers):
+    """Workers that tell how often processes were started for them."""
+
+    made: ClassVar[list["Watched"]] = []
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.pools = set[int]()
+        self.made.append(self)
+
+    def _started(self) -> ProcessPoolExecutor:
+        self.pools.add(id(pool := super()._started()))
+        return pool
+
+
+def test_the_steps_of_a_run_share_their_processes_which_end_with_it(
+    instance: dg.DagsterInstance, root: DataRoot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resources, "Workers", Watched)
+    for name, content in BAD.items():
+        (root.folder("0_raw") / name).write_bytes(content)
+    defs = build_definitions({"data": Data(path=str(root.path), workers=2)})
+    assert defs.resolve_job_def("register_sources").execute_in_process(instance=instance).success
+    Watched.made.clear()
+    assert ingest(defs, instance).success
+    (workers,) = Watched.made
+    assert len(workers.pools) == 1 and not multiprocessing.active_children()
 
 
 def metadata(instance: dg.DagsterInstance, asset: str) -> dict:
@@ -93,7 +126,7 @@ def test_a_new_version_of_the_crop_leaves_all_sound_fresh(
     report(instance, "face_clips", "other crops", SHARD)  # made again: now its children know
     old_crop = stale(defs, instance)
     assert {"quality_scores", "sync_scores"} <= old_crop
-    assert not {"clip_audio", "audio_features", "head_pose", "head_speed", "face_tracks"} & old_crop
+    assert not {"clip_audio", "audio_features", "sound_scores", "head_pose", "head_speed", "face_tracks"} & old_crop
 
 
 def asset_names(assets: object) -> set[str]:

@@ -1,5 +1,6 @@
 """Draws the videos the data tests need: real files, written with PyAV, of pictures whose truth is known."""
 
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -95,3 +96,34 @@ def turned(path: Path, degrees: int) -> None:
     values = (cos << 16, sin << 16, 0, -sin << 16, cos << 16, 0, 0, 0, 1 << 30)
     data[at : at + 36] = b"".join(value.to_bytes(4, "big", signed=True) for value in values)
     path.write_bytes(data)
+
+
+def there_and_back(source: Path, path: Path, voice: np.ndarray, size: tuple[int, int] = (320, 180)) -> Path:
+    """A video played forwards, then backwards, so that it can be looped without a cut; voice at 16 kHz, looped."""
+    with av.open(str(source)) as container:
+        stream = container.streams.video[0]
+        fps = stream.average_rate
+        seen = [frame.to_ndarray(format="rgb24", width=size[0], height=size[1]) for frame in container.decode(stream)]
+    pictures = seen + seen[::-1]
+    sound = np.resize(voice, round(len(pictures) / fps * 16_000))
+    return film(path, pictures, fps=fps, sound=sound)
+
+
+def looped(source: Path, path: Path, seconds: float) -> Path:
+    """A film of `film` again and again, its packets copied: hours of it are written in seconds."""
+    with av.open(str(source)) as once, av.open(str(path), "w") as container:
+        into = {stream.index: container.add_stream_from_template(stream) for stream in once.streams}
+        stream = once.streams.video[0]
+        length = stream.duration * stream.time_base
+        packets = [packet for packet in once.demux() if packet.dts is not None]
+        whole = [
+            p for p in packets if p.stream is stream or (p.pts >= 0 and (p.pts + p.duration) * p.time_base < length)
+        ]
+        copies = [(p.stream.index, p.pts, p.dts, p.duration, p.time_base, p.is_keyframe, bytes(p)) for p in whole]
+        for lap in range(math.ceil(seconds / length)):
+            for index, pts, dts, duration, base, is_key, data in copies:
+                packet, ahead = av.Packet(data), round(lap * length / base)
+                packet.pts, packet.dts, packet.duration, packet.time_base = pts + ahead, dts + ahead, duration, base
+                packet.is_keyframe, packet.stream = is_key, into[index]
+                container.mux(packet)
+    return path

@@ -62,7 +62,8 @@ def _crop(clip: str, video: str, frames: int) -> dict[str, Any]:
     return {
         "clip_id": clip, "video_id": video, "path": f"1_clips/media/s0000/{clip}.mp4",
         "num_frames": frames, "size": 256,
-        "sha256": f"sha of {clip}", "union_box": [64.0, 64.0, 192.0, 192.0], "phash": "0" * 16, "blur": 100.0,
+        "sha256": f"sha of {clip}", "union_box": [64.0, 64.0, 192.0, 192.0], "phash": "0" * 16, "face_hash": b"",
+        "blur": 100.0,
     }  # fmt: skip
 
 
@@ -93,7 +94,7 @@ def _frame(clip: str, number: int, speed: float) -> dict[str, Any]:
 def _sound(clip: str, video: str, frames: int) -> dict[str, Any]:
     return {
         "clip_id": clip, "video_id": video, "path": f"4_audio/media/s0000/{clip}.wav", "samples": frames * 16000 // 30,
-        "rms_db": -20.0, "is_silent": False, "sha256": f"sound of {clip}",
+        "rms_db": -20.0, "is_silent": False, "sound_hash": b"", "sha256": f"sound of {clip}",
     }  # fmt: skip
 
 

@@ -60,7 +60,7 @@ def test_stereo_is_refused_with_what_was_wanted():
 
 def test_features_at_50_hz_are_read_at_the_middle_of_each_frame():
     centres = ((np.arange(500) + 0.5) / 50).astype(np.float32)  # features that say what time it is
-    times = at_positions(centres[:, None], frame_positions(290, rate=50))[:, 0]
+    times = at_positions(centres[:, None], frame_positions(290, rate=50, centre=0.5))[:, 0]
     assert times == pytest.approx((np.arange(290) + 0.5) / 30, abs=1e-5)
     assert at_positions(centres[:1], np.array([-3.0, 0.4, 9.0])).tolist() == [centres[0]] * 3
 
@@ -122,6 +122,30 @@ def test_whisper_hears_when_a_tone_starts_and_repeats_itself_bit_for_bit():
     assert (encoder.features(tone, 120) == with_tone).all()
 
 
+def test_wav2vec_2_hears_a_click_in_the_frame_it_falls_into_also_behind_the_first_window(tmp_path, monkeypatch):
+    import torch
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    convolutions = {"conv_dim": (16,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 2}
+    model = Wav2Vec2Model(Wav2Vec2Config(**sizes, **convolutions))
+    with torch.no_grad():  # nothing but the convolutions looks along time: what is heard can be placed
+        model.encoder.pos_conv_embed.conv.parametrizations.weight.original0.zero_()
+        for layer in model.encoder.layers:
+            layer.attention.out_proj.weight.zero_()
+    model.save_pretrained(tmp_path / "wav2vec2-base")
+    monkeypatch.setenv("EMO_WEIGHTS", str(tmp_path))
+    encoder = load_encoder.__wrapped__()
+    noise = np.random.default_rng(0).normal(0, 0.01, 16000 * 20).astype(np.float32)
+    plain = encoder.features(noise, 600).astype(np.float64)
+    for frame in (1, 100, 239, 240, 300, 361, 480, 598):
+        clicked = noise.copy()
+        clicked[round((frame + 0.5) * 16000 / 30)] += 0.2
+        heard = np.linalg.norm(encoder.features(clicked, 600) - plain, axis=(1, 2))
+        assert heard.argmax() == frame
+
+
 def test_wav2vec_2_reads_every_hidden_state_at_the_frame_rate(tmp_path, monkeypatch):
     import torch
     from transformers import Wav2Vec2Config, Wav2Vec2Model
@@ -140,10 +164,11 @@ def test_wav2vec_2_reads_every_hidden_state_at_the_frame_rate(tmp_path, monkeypa
     features = encoder.features(sound, 60)
     assert features.shape == (60, 3, 24) and np.isfinite(features).all()
 
-    # At 50 frames a second nothing is interpolated, and the states are those of the plain model.
+    # At 50 frames a second, read where its entries lie, nothing is interpolated: the states are the plain model's.
     with torch.inference_mode():
         normal = torch.from_numpy((sound - sound.mean()) / np.sqrt(sound.var() + 1e-7))[None]
         plain = model(normal, output_hidden_states=True).hidden_states
     monkeypatch.setattr("emo_model.data.audio_encoders.FPS", 50)
+    monkeypatch.setattr("emo_model.data.audio_encoders.frame_positions", lambda frames, rate, centre: np.arange(frames))
     ours = encoder.encode_window(sound, plain[0].shape[1])
     assert ours == pytest.approx(torch.cat(plain[1:]).transpose(0, 1).numpy(), abs=1e-4)

@@ -10,8 +10,9 @@ from emo_model.data.card import write_card
 from emo_model.data.catalog import build_catalog, catalog_path, query
 from emo_model.data.manifests import build_manifest
 from emo_model.data.policy import policy
+from emo_model.data.records import TABLES
 from emo_model.data.splits import build_splits
-from emo_model.data.store import DataRoot
+from emo_model.data.store import DataRoot, write_rows
 from emo_model.data.why import why
 from emo_model.errors import UserError
 
@@ -160,6 +161,7 @@ def test_why_names_the_reason_and_the_policy(root):
     of_video = why(root, "va")
     assert "2 clips, 20.0 s" in of_video and "two_faces" in of_video
     of_clip = why(root, "c0")
+    assert "scored as: sharpness" not in of_clip and "not scored" not in of_clip
     assert "without sound" in of_clip and "left out by policy train_stage1" in of_clip and "Cleo (test)" in of_clip
     with pytest.raises(UserError, match="nothing is called"):
         why(root, "no such thing")
@@ -171,3 +173,14 @@ def test_the_card_counts_hours_people_licences_and_rejects(root):
     for fact in ("| films | CC0 | 5 | 4 | 6 |", "a second face is in the picture", "unknown:VIDEO_ID", "| 25.0 | 4 |"):
         assert fact in report.text
     assert write_card(root).data_version == report.data_version
+
+
+def test_why_says_what_the_scores_found_and_which_could_not_look(tmp_path):
+    root = small_root(tmp_path)
+    rows = root.read("clip_rows", "s0000").to_pylist()
+    rows[0] |= {"blur": 5.0, "no_model": ["hands_fraction", "text_area"]}
+    write_rows(root.part("clip_rows", "s0000"), TABLES["clip_rows"], rows)
+    build_catalog(root)
+    told = why(root, rows[0]["clip_id"])
+    assert "scored as: " in told and "here 5)" in told
+    assert "not scored: hands_fraction, text_area: no_model; run: emo weights list" in told

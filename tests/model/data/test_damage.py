@@ -70,7 +70,7 @@ def _root(path: Path, raw: Path) -> DataRoot:
     return root
 
 
-def _run(root: DataRoot, workers: int = 1) -> list[StepReport]:
+def _run(root: DataRoot, workers: int = 0) -> list[StepReport]:
     shards = sorted({row["shard"] for row in registered(root)})
     return [run_step(_bounded(step), root, shard, workers=workers) for shard in shards for step in STEPS]
 

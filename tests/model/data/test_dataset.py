@@ -72,6 +72,24 @@ def test_windows_hear_and_turn_with_real_neighbours_and_repeat_only_the_clips_ed
     assert at_edge  # the case above did come up
 
 
+@pytest.mark.parametrize("shift", [-6, 5])
+def test_shifted_sound_belongs_to_the_drawn_frames_and_windows_without_their_own_are_not_drawn(tmp_path, shift):
+    root = make_root(tmp_path, {"clip": F + N + 8}, shift=shift)
+    firsts = set()
+    for batch in all_batches(root, SPEED, 30):
+        for i, first in enumerate(batch["frame"].tolist()):
+            firsts.add(first)
+            near = np.arange(first - M, first + F + M)
+            heard = np.clip(near + shift, 0, F + N + 7)
+            assert (batch["audio"][i, :, 0, 0].numpy() == heard).all()
+            assert (heard[M : M + F] == near[M : M + F] + shift).all()  # no edge is repeated for a drawn frame
+            assert np.allclose(batch["speed"][i].numpy(), np.clip(near, 0, F + N + 7) / 100)
+    assert firsts == set(range(max(N, -shift), N + 9 - max(shift, 0)))
+    assert {int(i) for batch in all_batches(root, IMAGE) for i in batch["frame"]} >= {0, F + N + 7}  # hears nothing
+    with pytest.raises(UserError, match=f"wants {F + N + abs(shift)} or more"):
+        clips(make_root(tmp_path / "brief", {"clip": F + N + abs(shift) - 1}, shift=shift), SPEED)
+
+
 def test_the_reference_of_a_window_is_another_frame(root):
     for batch in all_batches(root, VIDEO):
         for first, reference in zip(batch["frame"].tolist(), batch["reference_frame"].tolist(), strict=True):

@@ -181,12 +181,10 @@ def test_mouth_open_is_the_lips_gap_over_the_eyes_distance():
 
 def test_the_second_faces_size_is_a_share_of_the_firsts():
     box = np.array([0, 0, 50, 100], np.float32)
-    rows = [
-        {"t_s": 0.0, "box": box, "second_box": box / 2, "matrix": np.eye(4).ravel()},
-        {"t_s": 0.04, "box": box, "second_box": None, "matrix": np.eye(4).ravel()},
-        {"t_s": 0.08, "box": None, "second_box": None, "matrix": None},
-    ]
-    found = faces.faces_of(rows, (640, 480))
+    seen = np.zeros(3, faces.SEEN)
+    seen["t_s"], seen["box"], seen["second_box"] = [0.0, 0.04, 0.08], box, np.nan
+    seen["second_box"][0], seen["box"][2], seen["matrix"] = box / 2, np.nan, np.eye(4).ravel()
+    found = faces.faces_of(seen, (640, 480))
     assert found.seconds.tolist() == [0.5, 0.0, 0.0]
     assert found.found.tolist() == [True, True, False]
     assert found.end_s == pytest.approx(0.12)

@@ -1,14 +1,12 @@
 """Steps raw_videos and video_probe: hashes, duplicates across shards, downloads, reasons."""
 
-import functools
 import http.server
 import os
 import shutil
-import threading
 
 import pytest
 
-from emo_model.data import fetch, probe, sources
+from emo_model.data import downloads, fetch, probe, sources
 from emo_model.data.shards import run_step
 from emo_model.data.sources import add_folder, register, registered, video_path
 from emo_model.data.store import DataRoot, file_sha256
@@ -97,25 +95,8 @@ def test_a_run_again_hashes_nothing_and_a_changed_file_alone_is_looked_at_anew(r
     assert [report.done for report in _run(root)] == [1, 1]
 
 
-@pytest.fixture
-def site(tmp_path):
-    """A web server of our own on this machine; yields its folder and address."""
-    folder = tmp_path / "site"
-    folder.mkdir()
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield folder, f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
 def test_a_url_is_downloaded_once_and_a_dead_one_is_unavailable(root, site, monkeypatch):
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(downloads, "RETRIES", 0)
     folder, address = site
     film(folder / "talk.mp4", numbered(30))
     urls = [f"{address}/talk.mp4", f"{address}/gone.mp4", "http://127.0.0.1:9/unreachable.mp4"]
@@ -134,8 +115,55 @@ def test_a_url_is_downloaded_once_and_a_dead_one_is_unavailable(root, site, monk
     assert _outcomes(root)[urls[0]] is None
 
 
+def test_other_shards_are_looked_at_only_where_a_size_is_the_same(root, raw, monkeypatch):
+    """50,000 sources in 250 shards: looking at all of them for each shard would be 12.5 million files."""
+    monkeypatch.setattr(sources, "SHARD_SOURCES", 5)
+    for number in range(20):
+        (raw / f"{number:02d}.mp4").write_bytes(bytes(100 + number))
+    shutil.copy(raw / "03.mp4", raw / "99.mp4")
+    add_folder(root, raw)
+    looked = []
+    state = fetch._state
+    monkeypatch.setattr(fetch, "_state", lambda path: looked.append(path.name) or state(path))
+    assert len(fetch.items(root, "s0003")) == 5 and len(looked) == 5
+    looked.clear()
+    (last,) = fetch.items(root, "s0004")
+    assert sorted(looked) == ["03.mp4", "99.mp4"] and [name for name, _ in last.payload["twins"]] == [
+        registered(root)[3]["source_id"]
+    ]
+
+
+def test_an_earlier_file_that_has_become_the_same_is_seen_once_it_was_fetched_anew(root, raw, monkeypatch):
+    monkeypatch.setattr(sources, "SHARD_SOURCES", 1)
+    film(raw / "a.mp4", numbered(5))
+    film(raw / "b.mp4", numbered(9))
+    add_folder(root, raw)
+    for shard in ("s0000", "s0001"):
+        _run(root, shard)
+    shutil.copy(raw / "b.mp4", raw / "a.mp4")
+    for shard in ("s0000", "s0001"):
+        _run(root, shard)
+    assert _outcomes(root) == {"a.mp4": None, "b.mp4": "duplicate_of"}
+
+
+def test_adding_sources_never_does_old_ones_again(root, raw, site, monkeypatch):
+    monkeypatch.setattr(sources, "SHARD_SOURCES", 2)
+    folder, address = site
+    for number in range(3):
+        film(raw / f"{number}.mp4", numbered(5 + number))
+    add_folder(root, raw)
+    for shard in ("s0000", "s0001"):
+        _run(root, shard)
+    film(raw / "00.mp4", numbered(20))
+    film(folder / "talk.mp4", numbered(30))
+    (root.folder("0_raw") / "web.urls.txt").write_text(f"{address}/talk.mp4\n")
+    assert register(root).shards == ("s0000", "s0001", "s0002")
+    done = {shard: [report.done for report in _run(root, shard)] for shard in ("s0000", "s0001", "s0002")}
+    assert done == {"s0000": [0, 0], "s0001": [1, 1], "s0002": [1, 1]}
+
+
 def test_a_failed_download_is_tried_again_by_the_next_run_and_only_that_one(root, site, monkeypatch):
-    monkeypatch.setattr(fetch, "RETRIES", 0)
+    monkeypatch.setattr(downloads, "RETRIES", 0)
     folder, address = site
     film(folder / "talk.mp4", numbered(30))
     urls = [f"{address}/talk.mp4", "http://127.0.0.1:9/unreachable.mp4", f"{address}/gone.mp4"]
@@ -164,8 +192,3 @@ def test_a_site_that_wants_a_login_sees_the_cookies_and_their_file_stays_as_it_i
     before = cookies.read_bytes()
     _run(root)
     assert _outcomes(root) == {f"{address}/talk.mp4": None} and cookies.read_bytes() == before
-
-
-def test_pauses_between_attempts_grow_and_differ():
-    pauses = [[fetch._pause(attempt) for _ in range(20)] for attempt in range(5)]
-    assert all(len(set(tried)) == 20 for tried in pauses) and min(pauses[4]) > max(pauses[0])

@@ -13,6 +13,7 @@ from emo_model.data.head_labels import HEAD_POSE, HEAD_SPEED
 from emo_model.data.quality import QUALITY_SCORES, camera_motion
 from emo_model.data.records import TABLES
 from emo_model.data.shards import run_step
+from emo_model.data.sound import SOUND_SCORES
 from emo_model.data.store import DataRoot, write_rows
 from emo_model.data.sync import SYNC_SCORES
 
@@ -20,7 +21,7 @@ from .films import clicks, film
 
 FPS, SECONDS, TURN = 25, 8, 24.0  # a head that turns 24 degrees a second: 0.8 degrees a frame at 30 fps
 BOX = [96.0, 80.0, 160.0, 176.0]
-LABELS = (HEAD_POSE, HEAD_SPEED, CLIP_AUDIO, SYNC_SCORES, QUALITY_SCORES, CLIP_ROWS_STEP)
+LABELS = (HEAD_POSE, HEAD_SPEED, CLIP_AUDIO, SYNC_SCORES, SOUND_SCORES, QUALITY_SCORES, CLIP_ROWS_STEP)
 SOUND = clicks([1.0, 5.5], SECONDS)
 
 
@@ -98,7 +99,8 @@ def test_a_new_version_of_the_crops_leaves_sound_pose_and_speed_fresh(root, tmp_
     run_step(replace(clips.STEP, version=clips.STEP.version + 1), root, "s0000")
     done = {step.name: run_step(step, root, "s0000").done for step in LABELS}
     assert done == {
-        "head_pose": 0, "head_speed": 0, "clip_audio": 0, "sync_scores": 1, "quality_scores": 1, "clip_rows": 1,
+        "head_pose": 0, "head_speed": 0, "clip_audio": 0, "sync_scores": 1, "sound_scores": 0,
+        "quality_scores": 1, "clip_rows": 1,
     }  # fmt: skip
 
 
@@ -162,7 +164,49 @@ def test_every_clip_with_sound_is_scored_again_when_syncnets_weights_arrive(tmp_
     monkeypatch.setattr(syncnet, "load_syncnet", lambda path: _Network())
     assert run_step(SYNC_SCORES, root, "s0000").done == 1
     for row in root.read("sync").to_pylist():
-        assert row["method"] == "syncnet_v2" and row["sync_confidence"] >= 0 and abs(row["av_offset_frames"]) <= 15
+        assert (
+            row["method"] == "syncnet_v2"
+            and row["no_model"] == []
+            and row["sync_confidence"] >= 0
+            and abs(row["av_offset_frames"]) <= 15
+        )
+
+
+class _Blinker:
+    """A network of SyncNet's interface that sees how bright each of five frames is, and hears how loud."""
+
+    def lips(self, frames):
+        return (frames.mean(dim=(0, 1, 3, 4)) > 128).float().unfold(0, 5, 1)
+
+    def voice(self, mfcc):
+        return (mfcc[:, 0, 0].unfold(1, 4, 4).mean(dim=2) > 18).float()  # the first coefficient is log energy
+
+
+@pytest.mark.parametrize("lead", [-4, 0, 6])
+def test_sound_that_leads_by_so_many_frames_is_measured_from_film_to_row(tmp_path, monkeypatch, lead):
+    from emo_model import weights
+    from emo_model.evaluate import syncnet
+
+    bits = np.random.default_rng(0).integers(0, 2, FPS * SECONDS)
+    pictures = [np.full((256, 256, 3), 30 + 200 * bit, np.uint8) for bit in bits]
+    buzz = 0.4 * np.sin(2 * np.pi * 440 * np.arange(SECONDS * 16000) / 16000)
+    sound = (buzz * np.repeat(np.roll(bits, -lead), 640)).astype(np.float32)
+    root = DataRoot(tmp_path).create()
+    film(root.folder("0_raw") / "a.mp4", pictures, fps=FPS, sound=sound)
+    (tmp_path / "syncnet").write_bytes(b"")
+    have, path = weights.have, weights.path
+    monkeypatch.setattr(weights, "have", lambda name: name == "syncnet" or have(name))
+    monkeypatch.setattr(weights, "path", lambda name: tmp_path / name if name == "syncnet" else path(name))
+    monkeypatch.setattr(syncnet, "load_syncnet", lambda path: _Blinker())
+    sources.register(root)
+    for step in (fetch.STEP, probe.STEP):
+        run_step(step, root, "s0000")
+    track(root, root.read("videos").to_pylist()[0]["video_id"])
+    for step in (clips.STEP, HEAD_POSE, HEAD_SPEED, CLIP_AUDIO, SYNC_SCORES):
+        run_step(step, root, "s0000")
+    assert [(row["av_offset_frames"], row["av_offset_spread_frames"]) for row in root.read("sync").to_pylist()] == [
+        (lead, 0), (lead, 0),
+    ]  # fmt: skip
 
 
 def test_a_panning_camera_is_measured_in_crop_pixels_a_frame(tmp_path):

@@ -4,9 +4,10 @@ import pytest
 from click.testing import CliRunner
 
 from emo_model.cli import main
+from emo_model.data.catalog import query
 from emo_model.data.manifests import build_manifest, manifest_path
-from emo_model.data.policy import Rule, make_own, own_path, parse, policy, text
-from emo_model.data.records import TABLES
+from emo_model.data.policy import Rule, choose_test_set, make_own, own_path, parse, policy, text
+from emo_model.data.records import NEAR_DUPLICATES, TABLES
 from emo_model.data.splits import build_splits
 from emo_model.data.store import write_rows
 from emo_model.errors import UserError
@@ -74,7 +75,7 @@ def test_a_clip_shorter_than_a_training_window_is_left_out_with_its_length_and_t
     build_manifest(root, policy(root, "train_stage2").with_rules(longer))
     rows = [row for row in root.read("rejected").to_pylist() if row["reason"] == "fewer_frames_than_window"]
     assert rows and all(row["threshold"] in (16, 301) and row["score"] < row["threshold"] for row in rows)
-    assert any(row["threshold"] == 301 for row in rows) and {row["detail"] for row in rows} == {"num_frames"}
+    assert any(row["threshold"] == 301 for row in rows) and {row["detail"] for row in rows} >= {"num_frames"}
 
 
 def test_sound_that_ended_too_early_is_not_called_missing_sound(root):
@@ -123,7 +124,7 @@ def test_the_data_roots_own_policy_is_in_force_and_mistakes_in_it_are_one_line(r
 def test_a_rule_over_a_column_that_is_not_there_is_one_line_and_leaves_the_manifest_as_it_was(root):
     asked = policy(root, "eval")
     before = build_manifest(root, asked)
-    with pytest.raises(UserError, match="policy eval.*beauty.*DESCRIBE clips"):
+    with pytest.raises(UserError, match="policy eval.*beauty.*run: emo manifest"):
         build_manifest(root, asked.with_rules((Rule(reason="low_quality", score="beauty", below=1),)))
     assert build_manifest(root, asked).data_version == before.data_version
 
@@ -141,6 +142,65 @@ def test_a_changed_threshold_needs_one_command_and_no_video(root, monkeypatch):
     left_out = {clip for clip, reason in _reasons(root, "train_stage1").items() if reason == "fewer_frames_than_window"}
     assert left_out and all(CLIPS[clip][2] < 250 for clip in left_out)
     assert emo.invoke(main, ["manifest", "nobody"]).exit_code == 2
+
+
+def test_of_one_recording_the_best_clip_that_passes_stays_and_the_others_name_it(root):
+    rows = [dict.fromkeys(NEAR_DUPLICATES.schema.names) | {"clip_id": clip, "recording": "a0"} for clip in ("a0", "a1")]
+    write_rows(root.single(NEAR_DUPLICATES), NEAR_DUPLICATES, [rows[0], rows[1] | {"near_duplicate_of": "a0"}])
+    name = "train_stage2" if _split_of_ada(root) == "train" else "eval"
+    build_manifest(root, policy(root, name))
+    left_out = {row["id"]: row for row in root.read("rejected").to_pylist() if row["policy"] == name}
+    assert "a0" in _clips(root, name) and left_out["a1"]["reason"] == "near_duplicate"
+    assert left_out["a1"]["detail"] == "a0"
+    strict = policy(root, name).with_rules((Rule(reason="low_quality", where="clip_id = 'a0'"),))
+    build_manifest(root, strict)  # the better one is left out for another reason: the other takes its place
+    assert "a1" in _clips(root, name) and _reasons(root, name)["a0"] == "low_quality"
+
+
+def test_a_policy_of_ones_own_has_a_manifest_and_a_held_out_one_of_its_own(root, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(root.path))
+    own = own_path(root, "frontal")
+    own.parent.mkdir()
+    own.write_text('split = "train"\n')
+    result = CliRunner().invoke(main, ["manifest", "frontal", "--build"])
+    assert result.exit_code == 0, result.output
+    assert not _clips(root, "frontal") & _clips(root, "held_out_frontal")
+    assert _clips(root, "frontal") | _clips(root, "held_out_frontal") == set(CLIPS)
+    assert query(root, "SELECT count(*) FROM frontal")[1] == [(len(_clips(root, "frontal")),)]
+
+
+def test_the_chosen_test_set_stays_chosen_and_a_file_of_ones_own_is_not_overwritten(root):
+    choose_test_set(root, "hdtf_test")
+    assert policy(root, "eval").protocol == "HDTF"
+    choose_test_set(root, "eval")
+    assert policy(root, "eval").protocol == "held-out people"
+    own_path(root, "eval").write_text('split = "test"\nprotocol = "mine"\n')
+    with pytest.raises(UserError, match="a policy of your own"):
+        choose_test_set(root, "hdtf_test")
+    assert policy(root, "eval").protocol == "mine"
+
+
+def test_hdtf_is_what_its_lists_annotate_and_clips_called_like_it(tmp_path):
+    root = small_root(tmp_path)
+    rows = root.read("clip_rows", "s0000").to_pylist()
+    for row, name in zip(
+        rows, ("WDA_KatieHill_000", "Clip+G0DGRma_p48+P0+C0+F1-2", None, None, None, None), strict=True
+    ):
+        row["range_id"] = name
+    write_rows(root.part("clip_rows", "s0000"), TABLES["clip_rows"], rows)
+    videos = root.read("videos", "s0000").to_pylist()
+    for row in videos:
+        if row["video_id"] == rows[2]["video_id"]:
+            row["uri"] = "sub/RD_Radio31_004.mp4"
+    write_rows(root.part("videos", "s0000"), TABLES["videos"], videos)
+    build_splits(root)
+    everybody = policy(root, "hdtf_test").model_copy(update={"leave_out": policy(root, "hdtf_test").leave_out[:1]})
+    build_manifest(root, everybody)
+    reasons = _reasons(root, "hdtf_test")
+    others = {row["clip_id"] for row in rows if row["range_id"] != "WDA_KatieHill_000" and row is not rows[2]}
+    assert {clip for clip, reason in reasons.items() if reason == "not_of_this_set"} <= others
+    assert not {rows[0]["clip_id"], rows[2]["clip_id"]} & {c for c, r in reasons.items() if r == "not_of_this_set"}
+    assert rows[1]["clip_id"] in reasons
 
 
 def test_hdtf_is_a_test_set_of_its_own_in_the_same_manifest(root):

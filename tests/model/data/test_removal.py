@@ -11,8 +11,8 @@ import pytest
 from emo_model import samples
 from emo_model.data import clips, faces, fetch, probe
 from emo_model.data.config import DataConfig
-from emo_model.data.records import MANIFEST
-from emo_model.data.removal import remove
+from emo_model.data.records import IDENTITIES, MANIFEST
+from emo_model.data.removal import Removed, remove
 from emo_model.data.shards import run_step
 from emo_model.data.sources import add_folder, register
 from emo_model.data.store import DataRoot, write_rows
@@ -62,7 +62,7 @@ def trained(root: DataRoot, run: str, video: str | None, start: str | None = Non
     at = str(root.folder("6_checkpoints") / start / "checkpoints" / "step-0000001") if start else None
     (folder / "run.json").write_text(json.dumps({"start": at}))
     row = dict.fromkeys(MANIFEST.schema.names, "x") | {"video_id": video, "start_s": 0.0, "num_frames": 9, "size": 64}
-    row |= {"union_box": [0.0] * 4, "mean_speed": None}
+    row |= {"union_box": [0.0] * 4, "sound_shift_frames": 0, "mean_speed": None}
     write_rows(folder / "clips.parquet", MANIFEST, [row] if video else [])
 
 
@@ -103,3 +103,29 @@ def test_one_video_is_named_by_its_id_and_an_unknown_name_is_an_error(root: Data
     assert remove(root, bob[:12]).videos == (bob,)
     prepare(root)
     assert set(videos(root)) == {"ann"}
+
+
+@pytest.mark.weights
+def test_whoever_shows_the_same_face_under_another_name_goes_too(root: DataRoot) -> None:
+    """The table of people says that Ann's videos and Bob's show one face; a third name with another face stays."""
+    people = [
+        {"clip_id": f"{name} {n}", "video_id": video, "identity_id": name, "method": "m", "face_id": face}
+        for name, video in videos(root).items()
+        for n, face in enumerate(["one", "one", f"guest of {name}"])
+    ]
+    write_rows(root.single("identities"), IDENTITIES, people)
+    assert set(remove(root, "ann").videos) == set(videos(root).values())
+    assert Removed.of(root).people == {"ann", "bob"}
+
+
+@pytest.mark.weights
+def test_a_guests_face_does_not_take_the_host_along(root: DataRoot) -> None:
+    ann, bob = videos(root)["ann"], videos(root)["bob"]
+    faces = {"ann": ["a", "a", "guest"], "bob": ["guest", "b", "b"]}
+    people = [
+        {"clip_id": f"{name} {n}", "video_id": {"ann": ann, "bob": bob}[name], "identity_id": name, "method": "m",
+         "face_id": face}
+        for name, found in faces.items() for n, face in enumerate(found)
+    ]  # fmt: skip
+    write_rows(root.single("identities"), IDENTITIES, people)
+    assert remove(root, "ann").videos == (ann,)

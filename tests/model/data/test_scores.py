@@ -1,9 +1,10 @@
 """Scores say of themselves what is true: a column each, SQL that runs, a model that exists."""
 
 import duckdb
+import pyarrow as pa
 import pytest
 
-from emo_model.data.catalog import build_catalog, query
+from emo_model.data.catalog import CLIPS_COMMENTS, build_catalog, query
 from emo_model.data.records import CLIP_ROWS
 from emo_model.data.scores import SCORES, Score
 from emo_model.weights import REGISTRY
@@ -12,10 +13,11 @@ from tests.model.data.small_root import small_root
 
 @pytest.mark.parametrize("score", SCORES, ids=lambda score: score.name)
 def test_a_score_is_a_column_and_its_rule_runs_over_clips(score: Score) -> None:
-    assert score.name in CLIP_ROWS.schema.names
+    joined = [name for name in CLIPS_COMMENTS if name not in CLIP_ROWS.schema.names]
+    assert score.name in (*CLIP_ROWS.schema.names, *joined)
     assert score.model in ("", *REGISTRY)
     if score.finds:
-        clips = CLIP_ROWS.schema.empty_table()
+        clips = pa.schema([*CLIP_ROWS.schema, *((name, pa.string()) for name in joined)]).empty_table()
         with duckdb.connect() as connection:
             assert connection.register("clips", clips).execute(f"FROM clips WHERE {score.finds}").fetchall() == []
 

@@ -1,5 +1,7 @@
 """The shard runner: resuming, rejects, dead workers, byte identity."""
 
+import errno
+import multiprocessing
 import os
 import random
 import signal
@@ -7,11 +9,14 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from emo_model.data.shards import Item, Reject, Result, Step, run_step
-from emo_model.data.store import DataRoot, sweep
+from emo_model.data.store import DataRoot, atomic, sweep
+from emo_model.data.workers import Workers, for_a_step
+from emo_model.errors import UserError
 
 
 def _items(root: DataRoot, shard: str) -> list[Item]:
@@ -19,7 +24,8 @@ def _items(root: DataRoot, shard: str) -> list[Item]:
 
 
 def _row(item: Item) -> dict:
-    return {"video_id": item.key, "shot": 0, "start_frame": 0, "end_frame": 9, "start_s": 0.0, "end_s": 0.3}
+    times = {"start_s": 0.0, "end_s": 0.3, "is_transition": False}
+    return {"video_id": item.key, "shot": 0, "start_frame": 0, "end_frame": 9, **times}
 
 
 def _work(root: DataRoot, shard: str, item: Item) -> Result:
@@ -46,6 +52,30 @@ def _dying_work(root: DataRoot, shard: str, item: Item) -> Result:
     if item.key == "v4":
         os.kill(os.getpid(), signal.SIGKILL)
     return _work(root, shard, item)
+
+
+@for_a_step
+def _model() -> list[str]:
+    return []
+
+
+def _remembering_work(root: DataRoot, shard: str, item: Item) -> Result:
+    _model().append(item.key)
+    time.sleep(0.3)  # long enough for both processes to have their share
+    with (root.path / "log").open("a") as log:
+        log.write(f"{os.getpid()} {_step_of(shard)} {len(_model())}\n")
+    return Result({"shots": [_row(item)]})
+
+
+def _step_of(shard: str) -> str:
+    return "one" if shard == "s0000" else "two"
+
+
+def _full_disk_work(root: DataRoot, shard: str, item: Item) -> Result:
+    if item.key == "v0":
+        raise OSError(errno.ENOSPC, "No space left on device")
+    time.sleep(60)
+    return Result()
 
 
 SLOW_RUN = (
@@ -102,10 +132,57 @@ def test_an_unexpected_error_is_a_reject_not_a_failed_shard(root, workers):
     assert details == ["ValueError: a codec nobody has heard of"]
 
 
-def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root):
-    report = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=2)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_dies_rejects_its_video_and_loses_no_other(root, workers):
+    report = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=workers)
     assert report.rows == {"shots": 4}
     assert report.rejects == {"no_face": 1, "step_failed": 1}
+
+
+def test_one_set_of_processes_serves_all_steps_and_forgets_the_models_of_the_last(root):
+    with Workers(2) as workers:
+        reports = [
+            run_step(replace(STEP, name=name, work=_remembering_work), root, f"s{number:04d}", workers=workers)
+            for number, name in enumerate(("one", "two", "two"))
+        ]
+    assert [report.done for report in reports] == [6, 6, 6]
+    seen = [line.split() for line in (root.path / "log").read_text().splitlines()]
+    assert len({process for process, *_ in seen}) <= 2
+    for process, step, _ in seen:  # two shards of step "two" share what was loaded, "one" leaves nothing to it
+        counts = [int(count) for who, what, count in seen if (who, what) == (process, step)]
+        assert counts == list(range(1, len(counts) + 1))
+
+
+def test_a_death_costs_its_video_and_the_next_step_finds_workers_again(root):
+    with Workers(2) as workers:
+        first = run_step(replace(STEP, work=_dying_work), root, "s0000", workers=workers)
+        second = run_step(STEP, root, "s0001", workers=workers)
+        for process in multiprocessing.active_children():  # as the kernel does, out of memory, between two steps
+            process.kill()
+        third = run_step(STEP, root, "s0002", workers=workers)
+    assert first.rejects == {"no_face": 1, "step_failed": 1}
+    assert second.rows == third.rows == {"shots": 5}
+    assert not multiprocessing.active_children()
+
+
+def test_an_error_of_the_disk_ends_the_step_at_once_with_no_worker_left_busy(root):
+    with Workers(2) as workers:
+        started = time.monotonic()
+        with pytest.raises(UserError, match="s0000: cannot read or write below"):
+            run_step(replace(STEP, work=_full_disk_work), root, "s0000", workers=workers)
+        assert time.monotonic() - started < 20  # the other videos would take a minute each
+        assert run_step(STEP, root, "s0000", workers=workers).rows == {"shots": 5}
+
+
+def test_processes_end_with_a_program_that_never_closed_them(root):
+    code = (
+        "import sys; from pathlib import Path; from tests.model.data import test_shards as t\n"
+        "w = t.Workers(2); t.run_step(t.STEP, t.DataRoot(Path(sys.argv[1])), 's0000', workers=w)\n"
+        "print(*[p.pid for p in t.multiprocessing.active_children()])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(root.path)], capture_output=True, text=True, timeout=60)
+    assert len(done.stdout.split()) == 2 and done.returncode == 0, done.stderr
+    assert not [pid for pid in done.stdout.split() if Path("/proc", pid).exists()]
 
 
 def test_a_video_whose_step_failed_is_tried_again_by_the_next_run(root):
@@ -151,14 +228,14 @@ def test_random_kills_change_no_byte(root, tmp_path_factory, seed):
 def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(tmp_path):
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    names = (
-        f".clip_00000000.{gone.pid}.mp4",
-        f".catalog.{gone.pid}.duckdb.wal",
-        f".clip.{os.getpid()}.mp4",
-        ".lock",
-        "a.1",
-    )
-    for name in names:
-        (tmp_path / name).touch()
-    sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == set(names[2:])
+    with atomic(tmp_path / "film.mp4") as temporary:
+        temporary.touch()
+        left = [temporary.name.replace(f"{os.getpid()}", f"{gone.pid}")]
+        left += [left[0].replace("film", "catalog").replace(".mp4", ".duckdb.wal")]
+        old = [f".film.another-machine-{gone.pid}.mp4"]
+        kept = [temporary.name, f".film.another-machine-{os.getpid()}.mp4", ".lock", "a.1"]
+        for name in (*left, *old, *kept):
+            (tmp_path / name).touch()
+        os.utime(tmp_path / old[0], (0, 0))
+        sweep(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == set(kept)

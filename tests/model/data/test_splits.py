@@ -5,10 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from emo_model.data.manifests import build_manifest
+from emo_model.data.near_duplicates import build_near_duplicates
+from emo_model.data.policy import policy
+from emo_model.data.records import TABLES
+from emo_model.data.sources import finished_twice
 from emo_model.data.splits import assign, build_speed_buckets, build_splits, speed_buckets, training_speeds
+from emo_model.data.store import write_rows
+from emo_model.errors import UserError
 from emo_model.networks.config import SpeedBuckets
 
-from .small_root import CLIPS, small_root
+from .small_root import CLIPS, STAMP, small_root
 
 
 @pytest.fixture
@@ -95,3 +102,95 @@ def test_a_person_keeps_their_side_when_hours_grow():
 def test_a_person_whose_clips_are_gone_keeps_their_side():
     first = assign({"x": 5.0, "y": 1.0}, {"x", "y"})
     assert assign({"x": 5.0}, {"x"}, first)["y"] == first["y"]
+
+
+def side(places: dict, person: str) -> str:
+    return places[person]["split"]
+
+
+def test_people_who_belong_together_are_dealt_together():
+    hours = {f"p{k}": 1.0 for k in range(60)}
+    together = {f"p{k}": f"p{k // 3 * 3}" for k in range(60)}
+    places = assign(hours, set(hours), together=together)
+    assert all(side(places, person) == side(places, first) for person, first in together.items())
+    assert sum(side(places, person) == "test" for person in hours) == 6
+
+
+def test_a_tested_person_who_turns_out_to_be_a_trained_one_trains_and_the_rule_says_why():
+    before = {"x": {"split": "test", "rule": "r"}, "y": {"split": "train", "rule": "r"}}
+    places = assign({"x": 1.0, "y": 5.0, "z": 1.0}, {"x", "y", "z"}, before, together={"x": "x", "y": "x"})
+    assert places["x"] == {"split": "train", "rule": "train: one side with y"} and places["y"] == before["y"]
+    assert side(places, "z") == "test", "somebody must be tested"
+
+
+def test_a_part_of_a_person_keeps_the_side_that_its_videos_had():
+    """A cluster that parts: the part with a new id is not dealt anew."""
+    hours, before = {"old": 1.0, "new": 1.0, "big": 50.0}, {"old": {"split": "train", "rule": "r"}}
+    assert side(assign(hours, set(hours), before, remembered={"new": {"train"}}), "new") == "train"
+    assert side(assign(hours, set(hours), {}, remembered={"new": {"test"}}), "new") == "test"
+    trained = assign(hours, set(hours), {"new": {"split": "test", "rule": "r"}}, remembered={"new": {"train"}})
+    assert trained["new"] == {"split": "train", "rule": "train: their videos were there"}
+
+
+def test_a_collections_side_counts_until_somebody_is_trained_on():
+    fixed = {"x": {"test"}, "host": {"train"}}
+    places = assign({"x": 1.0, "host": 1.0}, {"x"}, fixed=fixed)
+    assert (side(places, "x"), side(places, "host")) == ("test", "train")
+    assert side(assign({"x": 1.0, "host": 1.0}, {"x"}, fixed=fixed, together={"x": "host"}), "x") == "train"
+
+
+def embedded(root, faces: dict[str, float]) -> None:
+    """Embeddings on a line: one number a clip."""
+    rows = [
+        {"clip_id": clip, "video_id": CLIPS[clip][0], "embedding": [at, *[0.0] * 127], "spread": 0.1, "looks": 4,
+         "network": "n", "network_sha256": "s", "no_model": [], **STAMP}
+        for clip, at in faces.items()
+    ]  # fmt: skip
+    write_rows(root.part("face_embeddings", "s0000"), TABLES["face_embeddings"], rows)
+
+
+def test_growth_merging_and_parting_never_bring_a_trained_person_into_the_test(root):
+    build_splits(root)
+    first = {row["identity_id"]: row["split"] for row in root.read_single("splits").to_pylist()}
+    assert set(first.values()) == {"train", "test"}
+    trained = next(clip for clip, (video, who, *_) in CLIPS.items() if first[who or f"unknown:{video}"] == "train")
+    tested = next(clip for clip, (video, who, *_) in CLIPS.items() if first[who or f"unknown:{video}"] == "test")
+    embedded(root, {trained: 0.0, tested: 0.1})  # one face on both sides
+    report = build_splits(root)
+    people = {row["clip_id"]: row for row in root.read_single("identities").to_pylist()}
+    splits = {row["identity_id"]: row["split"] for row in root.read_single("splits").to_pylist()}
+    assert people[trained]["face_id"] == people[tested]["face_id"]
+    assert splits[people[trained]["identity_id"]] == splits[people[tested]["identity_id"]] == "train"
+    assert len(report.moved) == 1
+    embedded(root, {})  # the weights are gone again: who trained stays there
+    build_splits(root)
+    splits = {row["identity_id"]: row["split"] for row in root.read_single("splits").to_pylist()}
+    assert all(splits[row["identity_id"]] == "train" for row in root.read_single("identities").to_pylist()
+               if row["clip_id"] in (trained, tested))  # fmt: skip
+
+
+def test_two_names_of_one_face_are_in_the_report_and_in_a_table(root):
+    embedded(root, {"a0": 0.0, "b0": 0.1})
+    report = build_splits(root)
+    assert report.conflicts == ("two names, one face: Ada, Ben (0.10)",)
+    assert len(root.read_single("identity_conflicts")) == 1
+
+
+def test_a_second_build_changes_no_byte(root):
+    embedded(root, {"a0": 0.0, "b0": 2.0, "u0": 4.0, "u1": 6.0})
+    report = build_splits(root)
+    before = {path: path.read_bytes() for path in root.folder("5_manifest").glob("*.parquet")}
+    assert build_splits(root) == report
+    assert {path: path.read_bytes() for path in root.folder("5_manifest").glob("*.parquet")} == before
+    people = {row["clip_id"]: row["identity_id"] for row in root.read_single("identities").to_pylist()}
+    assert (people["u0"], people["u1"]) == ("unknown:vu", "unknown:vu:2")
+
+
+def test_one_video_in_two_shards_is_refused_with_the_command_that_mends_it(tmp_path) -> None:
+    root = small_root(tmp_path)
+    rows = [{**row, "shard": "s0001"} for row in root.read("videos", "s0000").to_pylist() if row["status"] == "ok"]
+    write_rows(root.part("videos", "s0001"), TABLES["videos"], rows[:1])
+    assert finished_twice(root) == ["s0001"]
+    for build in (build_splits, build_near_duplicates, lambda root: build_manifest(root, policy(root, "eval"))):
+        with pytest.raises(UserError, match="run: emo prepare --shard s0001"):
+            build(root)

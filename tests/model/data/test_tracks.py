@@ -15,7 +15,9 @@ VIDEO = "0123456789abcdef" * 4
 
 def _faces(count: int, fps: float = 25.0, box=(200, 150, 300, 270), size=(640, 480)) -> Faces:
     boxes = np.tile(np.array(box, float), (count, 1))
-    return Faces(np.arange(count) / fps, count / fps, boxes, np.zeros(count), size, np.zeros(count, bool))
+    return Faces(
+        np.arange(count) / fps, count / fps, boxes, np.zeros(count), size, np.zeros(count, bool), np.zeros(count)
+    )
 
 
 def _clips(faces: Faces, config: DataConfig = CONFIG):
@@ -89,13 +91,69 @@ def test_nobody_is_no_face():
 
 
 @pytest.mark.parametrize(("ratio", "frames", "rejected"), [(0.9, 200, True), (0.9, 5, False), (0.2, 200, False)])
-def test_a_second_person_rejects_the_shot_unless_negligible_or_a_slip(ratio, frames, rejected):
+def test_a_second_person_all_along_rejects_the_shot_unless_negligible_or_a_slip(ratio, frames, rejected):
     faces = _faces(200)
     faces.seconds[:frames] = ratio
     clips, rejects = _clips(faces)
     assert (not clips) == rejected
     if rejected:
         assert (rejects["shot", "two_faces"].score, rejects["shot", "two_faces"].threshold) == (0.9, 0.35)
+
+
+def test_a_second_person_who_passes_ends_the_clip_and_the_rest_is_kept():
+    faces = _faces(400)
+    faces.seconds[150:170] = 0.8
+    faces.seconds[180:190] = 0.8  # the detector lost sight of them in between
+    clips, rejects = _clips(faces)
+    assert [(clip.start_s, clip.num_frames) for clip in clips] == [(0.0, 180), (7.6, 252)]
+    assert rejects["shot", "two_faces"].score == 0.8
+    assert "30" not in rejects["shot", "two_faces"].detail and "40 of 400" in rejects["shot", "two_faces"].detail
+
+
+def test_a_second_person_seen_now_and_then_rejects_the_clip():
+    faces = _faces(200)
+    faces.seconds[::30] = 0.8  # never two within a second: no visit, but too often for a slip
+    clips, rejects = _clips(faces)
+    assert not clips and rejects["clip", "two_faces"].score == 0.8
+
+
+def test_whoever_is_largest_after_a_second_person_left_is_followed_anew():
+    faces = _faces(400)
+    faces.seconds[180:200] = 0.9
+    faces.boxes[190:] += [250, 0, 250, 0]  # the other one stays
+    clips, _ = _clips(faces)
+    assert [clip.crop_x > 300 for clip in clips] == [False, True]
+
+
+def test_a_transition_offers_nothing_and_says_so():
+    faces = _faces(200)
+    shot = Shot(3, 0, 200, 0.0, faces.end_s, is_transition=True)
+    clips, (reject,) = clips_of_shot(VIDEO, shot, faces, CONFIG)
+    assert not clips and (reject.id, reject.reason, reject.score) == (f"{VIDEO}:3", "transition", 8.0)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_square_holds_the_head_in_every_frame_of_a_clip(seed):
+    """Faces that wander, come nearer and are lost for up to 5 frames: one square a clip, with room for the head."""
+    rng = np.random.default_rng(seed)
+    faces = _faces(1000, size=(1280, 720))
+    at = np.cumsum(rng.normal(0, 2.5, (1000, 2)), axis=0)
+    at -= at.min(axis=0)
+    centre = np.array([300.0, 200.0]) + at / np.maximum(at.max(axis=0), [600, 250]) * [600, 250]
+    half = (60 + 20 * np.sin(np.arange(1000) / 60))[:, None] * [0.8, 1.0]
+    faces.boxes[:] = np.concatenate([centre - half, centre + half], axis=1)
+    for lost in rng.integers(10, 990, 12):
+        faces.boxes[lost : lost + rng.integers(1, 6)] = np.nan
+    clips, _ = _clips(faces)
+    assert sum(clip.num_frames for clip in clips) > 900
+    for clip in clips:
+        during = (faces.times >= clip.start_s) & (faces.times < clip.start_s + clip.num_frames / 30) & faces.found
+        x0, y0, x1, y1 = faces.boxes[during].T
+        left, top = clip.crop_x, clip.crop_y
+        assert (left <= x0).all() and (x1 <= left + clip.crop_size).all()
+        assert (top <= y0).all() and (y1 <= top + clip.crop_size).all()
+        room = clip.crop_size / max(x1.max() - x0.min(), y1.max() - y0.min())
+        assert room == pytest.approx(CONFIG.crop_expansion, abs=0.02) or clip.crop_size == 720
 
 
 def test_a_jump_in_position_splits_where_no_cut_was_seen():

@@ -1,0 +1,99 @@
+"""Shards on a cluster: a Slurm array with a task a shard, and behind it one job for the data set.
+
+    emo prepare FOLDER --slurm "--partition=cpu --cpus-per-task=8 --mem=16G"
+
+A task is `emo prepare --shard SHARD`, the job behind the array `emo prepare --dataset`: nothing here does any work. The
+data root and this environment must lie where every node sees them, on a file system whose locks reach across nodes.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from emo_model.data.pipeline import unfinished
+from emo_model.data.store import DataRoot
+from emo_model.errors import UserError
+
+# exec: Slurm's signals then reach the work itself. The names of shards and `python` are quoted, and ours.
+_SHARD = """#!/bin/sh
+set -- {shards}
+shift "$SLURM_ARRAY_TASK_ID"
+exec {python} -m emo_model prepare --shard "$1" --workers "${{SLURM_CPUS_PER_TASK:-{workers}}}"
+"""
+_DATASET = """#!/bin/sh
+exec {python} -m emo_model prepare --dataset
+"""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What was handed to Slurm. `array` is None where no shard had work left."""
+
+    shards: list[str]
+    array: str | None
+    dataset: str
+    logs: Path
+
+    def lines(self) -> list[str]:
+        """What a person wants to know now."""
+        jobs = [job for job in (self.array, self.dataset) if job]
+        tasks = f"array {self.array}: a task a shard, {' '.join(self.shards)}"
+        return [
+            tasks if self.array else "no shard has work left",
+            f"job {self.dataset}: manifests, catalog and card, after the array, whatever became of its tasks",
+            f"follow: squeue -j {','.join(jobs)}; what they print: {self.logs}",
+            f"cancel: scancel {' '.join(jobs)}; the same emo prepare again submits what is missing",
+        ]
+
+
+def submit(root: DataRoot, options: str, workers: int) -> Submission:
+    """Submit an array over the registered shards that have work left, and the data set's job after it.
+
+    options: more options of sbatch, for both. workers: processes of a task where `options` has no --cpus-per-task.
+    UserError where there is no Slurm or it refuses.
+    """
+    chosen, shards, logs = _options(options), unfinished(root), root.path / "slurm"
+    logs.mkdir(exist_ok=True)
+    pattern = str(logs).replace("%", "%%")
+    words = {"python": shlex.quote(sys.executable), "shards": shlex.join(shards), "workers": workers}
+    array = None
+    if shards:
+        ours = [f"--array=0-{len(shards) - 1}", "--job-name=emo-shard", f"--output={pattern}/%x-%A_%a.txt"]
+        array = _sbatch(root, [*chosen, *ours], _SHARD.format(**words))
+    after = [f"--dependency=afterany:{array}"] if array else []
+    try:
+        ours = ["--job-name=emo-dataset", f"--output={pattern}/%x-%j.txt"]
+        dataset = _sbatch(root, [*chosen, *after, *ours], _DATASET.format(**words))
+    except UserError:
+        if array:
+            subprocess.run(["scancel", array])
+        raise
+    return Submission(shards, array, dataset, logs)
+
+
+def _options(text: str) -> list[str]:
+    """The words of a user's options. Anything else would be the name of a script to sbatch."""
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--slurm {text!r}: {error}; write: --slurm '--partition=NAME --cpus-per-task=8'") from error
+    if wrong := [word for word in words if not word.startswith("-")]:
+        raise UserError(f"--slurm: wanted options of sbatch as --NAME=VALUE; got {wrong[0]!r}")
+    return words
+
+
+def _sbatch(root: DataRoot, options: list[str], script: str) -> str:
+    """The new job's number."""
+    if shutil.which("sbatch") is None:
+        raise UserError("there is no sbatch on this machine; run it where one submits to Slurm, or without --slurm")
+    environment = os.environ | {"EMO_DATA": str(root.path)}
+    command = ["sbatch", "--parsable", *options]
+    done = subprocess.run(command, input=script, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        raise UserError(f"Slurm refused: {said[-1] if said else done.returncode}; mend what stands behind --slurm")
+    return done.stdout.strip().partition(";")[0]
