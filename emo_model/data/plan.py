@@ -31,7 +31,7 @@ FPS = 30
 PICTURES_A_SECOND = 25  # of a folder of them, where only its list knows; an assumption
 LOWEST_RATE = 500  # bytes a second: a header that claims more time than that is damaged
 
-CORE_HOURS = 166 / 250  # of one hour of video, all steps: benchmarks/prepare.py, 33 real videos, crops of 256 pixels
+CORE_HOURS = 177 / 250  # of one hour of video, all steps: benchmarks/prepare.py, 33 real videos, crops of 256 pixels
 # Bytes a frame at 30 fps. Crops: write_video on 120 frames each of three development videos gave 2,280 on average at
 # 256 pixels, 6,920 at 512. Tables: prepared sample videos. Sound: 16 bits at 16 kHz.
 CROP_256, CROP_GROWTH = 2280, math.log2(6920 / 2280)
