@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from emo_model.cli import main
 from emo_model.data import downloads, fetch, plan, probe
 from emo_model.data.config import PAPER_DATA
-from emo_model.data.plan import estimated_hours
+from emo_model.data.plan import CORE_HOURS, estimated_hours
 from emo_model.data.plan import plan as make
 from emo_model.data.shards import run_step
 from emo_model.data.sources import add_folder, register
@@ -41,7 +41,7 @@ def test_a_folder_is_looked_through_and_nothing_is_written(root: DataRoot, raw: 
     found = make(root, [raw])
     assert (found.videos, found.shards) == (3, 1)
     assert found.hours == pytest.approx(3 / 3600, rel=0.01) and found.error == 0
-    assert found.core_hours == pytest.approx(found.hours * 166 / 250)
+    assert found.core_hours == pytest.approx(found.hours * CORE_HOURS)
     assert not root.path.exists()
 
 
