@@ -38,6 +38,13 @@ QUERIES = {
 }
 
 
+def _nothing(kind: pa.DataType, count: int) -> pa.Array:
+    """0, an empty list or no bytes, for columns that may not be null."""
+    if pa.types.is_list(kind) or pa.types.is_binary(kind):
+        return pa.array([[] if pa.types.is_list(kind) else b""] * count, kind)
+    return pa.array(np.zeros(count, np.int8)).cast(kind)
+
+
 def table_of(table: Table, count: int, **columns: object) -> pa.Table:
     """Rows of a table's exact schema; what is not given is null, or 0 where it may not be."""
     arrays = []
@@ -50,7 +57,7 @@ def table_of(table: Table, count: int, **columns: object) -> pa.Table:
         elif pa.types.is_string(field.type):
             arrays.append(pa.DictionaryArray.from_arrays(np.zeros(count, np.int8), ["x"]).cast(field.type))
         else:
-            arrays.append(pa.array(np.zeros(count, np.int8)).cast(field.type))
+            arrays.append(_nothing(field.type, count))
     return pa.Table.from_arrays(arrays, schema=table.schema)
 
 
