@@ -111,6 +111,8 @@ def _part(root: "DataRoot", workers: int, shard: str | None, dataset: bool, slur
         with Workers(workers) as processes:
             pipeline.prepare_shard(root, shard, processes, _tell)
     if dataset:
+        with Workers(workers) as processes:
+            pipeline.settle_doubles(root, processes, _tell)
         pipeline.build_dataset(root, _tell)
     if slurm is not None:
         sources.register(root)
@@ -166,7 +168,7 @@ def manifest(name: str | None, own: bool, build: bool, test_set: str | None) -> 
     elif name:
         click.echo(policy.text(root, name), nl=False)
     else:
-        reports = pipeline.build_dataset(root)
+        reports = pipeline.judge_again(root)
         for title in ("train_manifest_stage1", "train_manifest_stage2", "eval_manifest"):
             _manifest_line(reports[title])
 

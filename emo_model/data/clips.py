@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emo_model.data.config import DataConfig
-from emo_model.data.fingerprints import FACE_EVERY, face_word
+from emo_model.data.fingerprints import FACE_EVERY, face_word, signs
 from emo_model.data.media import Picture, SourceFrame, decode, shown_at, write_video
 from emo_model.data.rows_of import array_of, clips_of, items_by_video, rows_of
 from emo_model.data.shards import Item, Result, Step
@@ -90,13 +90,8 @@ def blur(picture: Picture, box: Array) -> float:
 
 
 def phash(picture: Picture) -> str:
-    """Perceptual hash, 64 bits as hex: signs of the 8 x 8 lowest cosine frequencies against their median."""
-    import cv2
-
-    grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (32, 32), interpolation=cv2.INTER_AREA)
-    low = cv2.dct(grey.astype(np.float32))[:8, :8].ravel()
-    bits = low > np.median(low[1:])  # the first is the mean brightness
-    return f"{int(''.join('01'[bit] for bit in bits.astype(int)), 2):016x}"
+    """Perceptual hash of a whole picture, 64 bits as hex (fingerprints.signs)."""
+    return f"{int(''.join('01'[bit] for bit in signs(picture).astype(int)), 2):016x}"
 
 
 def items(root: DataRoot, shard: str) -> list[Item]:

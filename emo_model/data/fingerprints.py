@@ -40,8 +40,6 @@ def sound_words(samples: NDArray[np.float32]) -> Words32:
 
 def face_word(picture: NDArray[np.uint8], box: NDArray[np.float64]) -> np.uint64:
     """(H, W, 3) RGB and its face box (4,) in pixels -> a word: signs of the 8 x 8 lowest cosine frequencies."""
-    import cv2
-
     height, width = picture.shape[:2]
     x0, y0, x1, y1 = box
     more_x, more_y = (x1 - x0) * AROUND, (y1 - y0) * AROUND
@@ -49,10 +47,16 @@ def face_word(picture: NDArray[np.uint8], box: NDArray[np.float64]) -> np.uint64
     right, bottom = int(min(round(x1 + more_x), width)), int(min(round(y1 + more_y), height))
     if right - left < 8 or bottom - top < 8:
         return np.uint64(0)
-    grey = cv2.cvtColor(np.ascontiguousarray(picture[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
+    return np.packbits(signs(picture[top:bottom, left:right]), bitorder="little").view("<u8")[0]
+
+
+def signs(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(H, W, 3) RGB -> (64,) signs of the 8 x 8 lowest cosine frequencies against their median."""
+    import cv2
+
+    grey = cv2.cvtColor(np.ascontiguousarray(picture), cv2.COLOR_RGB2GRAY)
     low = cv2.dct(cv2.resize(grey, (32, 32), interpolation=cv2.INTER_AREA).astype(np.float32))[:8, :8].ravel()
-    bits = low > np.median(low[1:])  # the first is the mean brightness
-    return np.packbits(bits, bitorder="little").view("<u8")[0]
+    return low > np.median(low[1:])  # the first is the mean brightness
 
 
 MIRROR = np.packbits(np.tile([False, True], 32), bitorder="little").view("<u8")[0]  # bits that a mirror turns round

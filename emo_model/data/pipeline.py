@@ -7,7 +7,7 @@ The same steps are Dagster assets in `emo_pipeline/assets`; `emo prepare` runs t
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,6 +62,9 @@ DATASET_STEPS: dict[str, Callable[[DataRoot], Any]] = {
 }
 
 
+JUDGED = ("train_manifest_stage1", "train_manifest_stage2", "eval_manifest", "clip_catalog", "dataset_card")
+
+
 @dataclass(frozen=True)
 class PrepareReport:
     """What `prepare` did: a report a shard step, and one a dataset step by its name."""
@@ -99,8 +102,7 @@ def prepare(root: DataRoot, *, workers: int = 0, progress: Tell = lambda line: N
     shards = list(registry.shards)
     with Workers(workers) as processes:
         steps = [report for shard in shards for report in prepare_shard(root, shard, processes, progress)]
-        for shard in sources.finished_twice(root):  # another process fetched the same bytes at the same time
-            prepare_shard(root, shard, processes, progress)
+        settle_doubles(root, processes, progress)
     return PrepareReport(shards, steps, build_dataset(root, progress))
 
 
@@ -115,6 +117,12 @@ def prepare_shard(root: DataRoot, shard: str, workers: Workers, progress: Tell =
     return steps
 
 
+def settle_doubles(root: DataRoot, workers: Workers, progress: Tell = lambda line: None) -> None:
+    """Let shards that fetched the same bytes at the same time see each other: the later one rejects its copy."""
+    for shard in sources.finished_twice(root):
+        prepare_shard(root, shard, workers, progress)
+
+
 def unfinished(root: DataRoot) -> list[str]:
     """Registered shards of which some step still has work: new, changed or stopped ones."""
     shards = sorted({row["shard"] for row in sources.registered(root)})
@@ -123,9 +131,19 @@ def unfinished(root: DataRoot) -> list[str]:
 
 def build_dataset(root: DataRoot, progress: Tell = lambda line: None) -> dict[str, Any]:
     """The steps over all shards: people, manifests, catalog, card. Reports by name. One run at a time, others wait."""
+    return _build(root, DATASET_STEPS, progress)
+
+
+def judge_again(root: DataRoot, progress: Tell = lambda line: None) -> dict[str, Any]:
+    """What a changed policy asks for: the manifests, catalog and card of the people as they are known."""
+    known = root.single("identities").exists()
+    return _build(root, {name: DATASET_STEPS[name] for name in DATASET_STEPS if not known or name in JUDGED}, progress)
+
+
+def _build(root: DataRoot, steps: Mapping[str, Callable[[DataRoot], Any]], progress: Tell) -> dict[str, Any]:
     reports = {}
     with waited_for(root.folder("5_manifest")):
-        for name, build in DATASET_STEPS.items():
+        for name, build in steps.items():
             reports[name] = build(root)
             progress(f"{name}: done")
     return reports

@@ -37,6 +37,7 @@ class SplitReport:
     hours: dict[str, float]
     people: dict[str, int]
     unknown_people: int
+    unseen_clips: int  # whose shard has not looked at their faces yet: told by name or video alone
     moved: tuple[str, ...]  # people who left the test, for they train under another name or in other footage
     conflicts: tuple[str, ...]  # where names and faces disagree, a line each
     data_version: str
@@ -83,6 +84,7 @@ def build_splits(root: DataRoot) -> SplitReport:
     return SplitReport(
         hours={name: sum(hours.get(who, 0.0) for who in split if split[who] == name) for name in ("train", "test")},
         people={name: sum(found == name for found in split.values()) for name in ("train", "test")},
+        unseen_clips=len(person.keys() - set(root.read("face_embeddings", columns=["clip_id"])["clip_id"].to_pylist())),
         unknown_people=sum(who.startswith(UNKNOWN) for who in hours),
         moved=tuple(who for who, row in before.items() if split[who] != row["split"]),
         conflicts=tuple(f"{c.kind}: {c.first}, {c.second} ({c.distance:.2f})" for c in found.conflicts),

@@ -102,13 +102,24 @@ class DataRoot:
         wanted = table.schema if columns is None else pa.schema([table.schema.field(name) for name in columns])
         if not paths:
             return wanted.empty_table()
-        return pa.concat_tables([pq.ParquetFile(path).read(columns=columns).select(wanted.names) for path in paths])
+        return pa.concat_tables([_rows_of(path, wanted) for path in paths])
 
     def read_single(self, table: str | Table) -> pa.Table:
         """Rows of a table that is not cut into shards; an empty table of the right schema before it is written."""
         table = TABLES[table] if isinstance(table, str) else table
         path = self.single(table)
         return pq.ParquetFile(path).read().select(table.schema.names) if path.exists() else table.schema.empty_table()
+
+
+def _rows_of(path: Path, wanted: pa.Schema) -> pa.Table:
+    """The wanted columns of a part file. UserError where an older version of the program wrote it otherwise."""
+    file = pq.ParquetFile(path)
+    there = file.schema_arrow
+    if any(name not in there.names or there.field(name).type != wanted.field(name).type for name in wanted.names):
+        shard = path.parent.name.removeprefix("shard=")
+        again = "emo manifest" if shard == "all" else f"emo prepare --shard {shard}"
+        raise UserError(f"{path} was written by another version of this program; run: {again}")
+    return file.read(columns=wanted.names).select(wanted.names)
 
 
 @contextlib.contextmanager

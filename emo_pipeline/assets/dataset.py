@@ -74,6 +74,7 @@ def identity_splits(data: Data) -> dg.MaterializeResult:
             "hours": {name: round(value, 4) for name, value in report.hours.items()},
             "people": report.people,
             "people not named by their collection": report.unknown_people,
+            "clips whose face was not looked at yet": report.unseen_clips,
             "moved from test to train": list(report.moved),
             "names and faces disagree": list(report.conflicts[:SHOWN]),
             "path": dg.MetadataValue.path(str(data.root.single("splits"))),

@@ -6,10 +6,11 @@ import shutil
 
 import pytest
 
-from emo_model.data import downloads, fetch, probe, sources
+from emo_model.data import downloads, fetch, pipeline, probe, sources
 from emo_model.data.shards import run_step
 from emo_model.data.sources import add_folder, register, registered, video_path
 from emo_model.data.store import DataRoot, file_sha256
+from emo_model.data.workers import Workers
 from tests.model.data.films import film, numbered
 
 
@@ -192,3 +193,20 @@ def test_a_site_that_wants_a_login_sees_the_cookies_and_their_file_stays_as_it_i
     before = cookies.read_bytes()
     _run(root)
     assert _outcomes(root) == {f"{address}/talk.mp4": None} and cookies.read_bytes() == before
+
+
+def test_one_video_that_two_shards_fetched_unseen_by_each_other_is_settled(root, raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "SHARD_SOURCES", 1)
+    monkeypatch.setattr(pipeline, "SHARD_STEPS", (fetch.STEP, probe.STEP))
+    monkeypatch.setattr(pipeline, "write_sheets", lambda root, shard: None)
+    film(raw / "a.mp4", numbered(30))
+    (raw / "b.mp4").write_bytes((raw / "a.mp4").read_bytes())
+    add_folder(root, raw)
+    (raw / "a.mp4").rename(tmp_path / "a.mp4")  # s0001 cannot see it yet
+    pipeline.prepare_shard(root, "s0001", Workers(0))
+    (tmp_path / "a.mp4").rename(raw / "a.mp4")
+    pipeline.prepare_shard(root, "s0000", Workers(0))
+    assert sources.finished_twice(root) == ["s0001"]
+    pipeline.settle_doubles(root, Workers(0))
+    assert sources.finished_twice(root) == []
+    assert _outcomes(root) == {"a.mp4": None, "b.mp4": "duplicate_of"}

@@ -4,6 +4,7 @@ import pytest
 from click.testing import CliRunner
 
 from emo_model.cli import main
+from emo_model.data import pipeline
 from emo_model.data.catalog import query
 from emo_model.data.manifests import build_manifest, manifest_path
 from emo_model.data.policy import Rule, choose_test_set, make_own, own_path, parse, policy, text
@@ -137,6 +138,7 @@ def test_a_changed_threshold_needs_one_command_and_no_video(root, monkeypatch):
     assert "then run: emo manifest" in emo.invoke(main, ["manifest", "train_stage1", "--own"]).output
     own = own_path(root, "train_stage1")
     own.write_text(own.read_text().replace("below = 2", "below = 250"))
+    monkeypatch.setitem(pipeline.DATASET_STEPS, "identity_splits", lambda root: 1 / 0)  # people are as they were
     result = emo.invoke(main, ["manifest"])
     assert result.exit_code == 0, result.output
     left_out = {clip for clip, reason in _reasons(root, "train_stage1").items() if reason == "fewer_frames_than_window"}

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from emo_model.data.manifests import build_manifest
@@ -11,7 +12,7 @@ from emo_model.data.policy import policy
 from emo_model.data.records import TABLES
 from emo_model.data.sources import finished_twice
 from emo_model.data.splits import assign, build_speed_buckets, build_splits, speed_buckets, training_speeds
-from emo_model.data.store import write_rows
+from emo_model.data.store import write_parquet, write_rows
 from emo_model.errors import UserError
 from emo_model.networks.config import SpeedBuckets
 
@@ -194,3 +195,19 @@ def test_one_video_in_two_shards_is_refused_with_the_command_that_mends_it(tmp_p
     for build in (build_splits, build_near_duplicates, lambda root: build_manifest(root, policy(root, "eval"))):
         with pytest.raises(UserError, match="run: emo prepare --shard s0001"):
             build(root)
+
+
+def test_clips_whose_faces_nobody_looked_at_are_counted(root) -> None:
+    assert build_splits(root).unseen_clips == len(CLIPS)
+    row = dict.fromkeys(TABLES["face_embeddings"].schema.names) | {"clip_id": "a0", "video_id": "va", "looks": 0}
+    rows = [{**row, "no_model": ["embedding"], **STAMP}]
+    write_rows(root.part("face_embeddings", "s0000"), TABLES["face_embeddings"], rows)
+    assert build_splits(root).unseen_clips == len(CLIPS) - 1
+
+
+def test_a_part_of_another_version_is_named_with_the_command_that_makes_it_anew(root) -> None:
+    part = root.part("clip_rows", "s0000")
+    write_parquet(part, pq.read_table(part, partitioning=None).drop_columns(["brightness"]))
+    with pytest.raises(UserError, match="clip_rows/shard=s0000/part.parquet.*run: emo prepare --shard s0000"):
+        root.read("clip_rows")
+    assert root.read("clip_rows", columns=["clip_id"]).num_rows == len(CLIPS)  # what is there can still be read
