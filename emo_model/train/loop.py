@@ -8,9 +8,10 @@ learns from) and checkpoints/step-NNNNNNN.
 import json
 import math
 import os
+import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -123,19 +124,19 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
     summary = _summary(run) or _begin(run, data)
     run.accelerator.wait_for_everyone()
     started = time.perf_counter()
-    batches = iter(_batches(run, data["train"], done))
-    for step in range(done + 1, run.numbers.steps + 1):
-        row = _step(run, batches, step)
-        if run.config.validate_every and step % run.config.validate_every == 0:
-            row |= {f"loss_{name}": validate(run, clips) for name, clips in data.items()}
-        if progress is not None:
-            progress.append(row)
-            report(row)
-        last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
-        if last or stopped or step % run.config.checkpoint_every == 0:
-            _save(run, step)
-        if stopped and not last:
-            raise Interrupted(stopped, folder / _name(step))
+    with closing(_batches(run, data["train"], done)) as batches:
+        for step in range(done + 1, run.numbers.steps + 1):
+            row = _step(run, batches, step)
+            if run.config.validate_every and step % run.config.validate_every == 0:
+                row |= {f"loss_{name}": validate(run, clips) for name, clips in data.items()}
+            if progress is not None:
+                progress.append(row)
+                report(row)
+            last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
+            if last or stopped or step % run.config.checkpoint_every == 0:
+                _save(run, step)
+            if stopped and not last:
+                raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
     if summary.get("loss_end") is None or done < run.numbers.steps:
         _finish(run, data, summary, final, time.perf_counter() - started)
@@ -228,18 +229,26 @@ def _clips(spec: RunSpec, manifest: Path, name: str, network: EMOConfig) -> Clip
     return ClipDataset(read, DataRoot(spec.root), stages.stage(spec.stage), network, spec.seed)
 
 
-def _batches(run: Run, clips: Clips, done: int) -> Iterable[dict[str, Any]]:
-    """The micro-batches of all steps after `done` on this rank, in order; read ahead by processes of their own."""
+def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
+    """The micro-batches of all steps after `done` on this rank, in order; read ahead by processes of their own, which
+    end when this is closed."""
     ranks, rank = run.accelerator.num_processes, run.accelerator.process_index
     numbers = range(done * run.numbers.accumulate, run.numbers.steps * run.numbers.accumulate)
-    return torch.utils.data.DataLoader(
+    yield from torch.utils.data.DataLoader(
         _Numbered(clips, run.numbers.batch_size),
         sampler=[number * ranks + rank for number in numbers],
         batch_size=None,
         num_workers=run.config.loader_workers,
         prefetch_factor=2 if run.config.loader_workers else None,
         multiprocessing_context="spawn" if run.config.loader_workers else None,
+        worker_init_fn=_outlive_signals,
     )
+
+
+def _outlive_signals(_worker: int) -> None:
+    """In a loader's process: who stops a run signals its whole group, and the step under way still wants its batch."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Numbered(torch.utils.data.Dataset):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from emo_model.networks.emo import EMO
 from emo_model.train import checkpoint, stages
 from tests.model.networks.small import SMALL
 from tests.model.train.moving_faces import MovingFaces
-from tests.model.train.test_loop import CONFIG, final, losses, run, spec
+from tests.model.train.test_loop import CONFIG, final, losses, run, spec, wait_for
 
 ROOT = Path(__file__).parents[3]
 RANK = "import sys; from tests.model.train.test_scaling_up import on_a_rank; on_a_rank(*sys.argv[1:])"
@@ -74,6 +75,24 @@ def test_batches_read_ahead_by_other_processes_are_the_same_batches(tmp_path):
     run(tmp_path / "here", 3)
     run(tmp_path / "ahead", 3, config=CONFIG.model_copy(update={"loader_workers": 2}))
     assert losses(tmp_path / "ahead") == losses(tmp_path / "here")
+
+
+def with_loaders(folder: str) -> None:
+    """A run long enough to be stopped, its batches read by other processes."""
+    run(folder, 4000, config=CONFIG.model_copy(update={"loader_workers": 2}))
+
+
+def test_a_signal_to_the_whole_group_finishes_the_step_although_others_read_the_batches(tmp_path):
+    code = "import sys; from tests.model.train.test_scaling_up import with_loaders; with_loaders(sys.argv[1])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, start_new_session=True,
+    )  # fmt: skip
+    progress = tmp_path / "progress.jsonl"
+    wait_for(lambda: progress.is_file() and len(progress.read_text().splitlines()) >= 3, process)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert "stopped by signal 15" in process.communicate(timeout=60)[1].decode()
+    assert int(checkpoint.latest(tmp_path / "checkpoints").name.removeprefix("step-")) == len(rows(tmp_path))
 
 
 def test_milestones_stay(tmp_path):
