@@ -18,7 +18,6 @@ from torch.utils.flop_counter import FlopCounterMode
 from emo_model import diffusion
 from emo_model.networks.config import PAPER_NETWORK, TINY_NETWORK, EMOConfig
 from emo_model.networks.emo import EMO, count
-from emo_model.networks.unet import enable_gradient_checkpointing
 from emo_model.train.config import PAPER_TRAIN, TINY_TRAIN, TrainConfig
 from emo_model.train.loop import freeze
 from emo_model.train.objective import Objective, draw
@@ -102,8 +101,7 @@ def main() -> None:
     with device:
         emo = EMO(network)
     if config.gradient_checkpointing:
-        for unet in (emo.backbone.unet, emo.reference_net.unet):
-            enable_gradient_checkpointing(unet)
+        emo.enable_gradient_checkpointing()
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     print(f"{name}: {count(emo) / 1e6:.1f} M parameters on {where}; {dtype}, matrix rate {rate / 1e12:.2f} TFLOP/s")
     for stage in STAGES.values():

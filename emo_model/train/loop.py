@@ -27,7 +27,6 @@ from emo_model.data.store import write_text
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
-from emo_model.networks.unet import enable_gradient_checkpointing
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
@@ -164,8 +163,7 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     emo, scheduler = _network(spec, stage, network, config)
     trained = freeze(emo, stage)
     if config.gradient_checkpointing:
-        for unet in (emo.backbone.unet, emo.reference_net.unet):
-            enable_gradient_checkpointing(unet)
+        emo.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(
         _groups(emo, trained, numbers),
         numbers.learning_rate,
