@@ -1,4 +1,4 @@
-"""emo train, generate: the model without Dagster."""
+"""emo train, generate, export: the model without Dagster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -163,4 +163,18 @@ def _count(done: int, total: int) -> None:
     click.echo(f"{done}/{total} frames", err=True)
 
 
-COMMANDS = (train, generate)
+@click.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("folder", type=FILE)
+def export(checkpoint: Path, folder: Path) -> None:
+    """The parts of CHECKPOINT that plain diffusers loads, in a new FOLDER; its README.md says which and how.
+
+    unet, reference_unet, motion_adapter, vae, scheduler; what diffusers has no class for as safetensors.
+    """
+    from emo_model.export import export as write
+
+    for part in write(checkpoint, folder):
+        click.echo(part)
+
+
+COMMANDS = (train, generate, export)

@@ -125,7 +125,7 @@ class RunSpec(Frozen):
     steps: int | None = None  # these three replace the preset's
     batch_size: int | None = None
     learning_rate: float | None = None
-    changed: dict[str, int | float | bool | str] = {}  # other numbers of TrainConfig or StageTraining, by name
+    changed: dict[str, Any] = {}  # other numbers of TrainConfig or StageTraining, by name
     seed: int = 0
     threads: int | None = None  # of torch; the same number gives the same bits
     speed_buckets: SpeedBuckets | None = None  # of the training set; None: the start checkpoint's

@@ -54,7 +54,8 @@ def sample(
     temporary = folder.with_name(f".{folder.name}")
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for half in folder.parent.glob(".step-*"):  # of a run that was killed here
+            shutil.rmtree(half)
         temporary.mkdir(parents=True)
         with torch.random.fork_rng(devices):
             if spec.stage == "image":
