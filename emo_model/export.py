@@ -83,7 +83,7 @@ def motion_adapter(emo: EMO) -> MotionAdapter:
             motion_norm_num_groups=config.norm_groups,
             motion_max_seq_length=config.temporal_positions,
         )
-    state = {}
+    state: dict[str, Tensor] = {}
     for place, module in emo.temporal_modules.modules_by_place.items():
         block, _, layer = place.replace("-", ".").rsplit(".", 2)
         state |= {f"{block}.motion_modules.{layer}.{name}": tensor for name, tensor in module.state_dict().items()}

@@ -89,7 +89,7 @@ class TrainConfig(Frozen):
             return TrainConfig.model_validate(self.model_dump() | whole | {stage: of_stage})
         except ValidationError as error:
             first = error.errors()[0]
-            name = first["loc"][-1]
+            name = str(first["loc"][-1])
             raise UserError(
                 f"{name} of training: {first['msg']}, got {first['input']!r}; run: emo train --set {name}=VALUE"
             ) from None

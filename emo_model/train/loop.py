@@ -360,7 +360,7 @@ def _offered(run: Run) -> Iterator[None]:
     for parameter, name in run.names.items():
         parameter.data.copy_(run.average.get(name, parameter))
     try:
-        with uncompiled():
+        with uncompiled(run.config.compile):
             yield
     finally:
         for parameter, name in run.names.items():
