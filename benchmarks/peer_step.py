@@ -43,6 +43,8 @@ from _workbench import (
     available,
     batch_of,
     device_here,
+    loss_of,
+    operations,
     ready,
     seconds,
     shapes_only,
@@ -135,7 +137,8 @@ def main() -> None:
     for name in chosen.only:
         found[name] = row = in_a_process(name)
         time = f"{row['seconds']:8.3f} s a step" if row["seconds"] else f"{'not run':>8}         "
-        print(f"{name:7}{time}, {row['bytes'] / GB:6.2f} GB{row['how']} on {row['where']}", flush=True)
+        counted = f", {row['operations'] / 1e12:.2f} TFLOP" if chosen.operations else ""
+        print(f"{name:7}{time}{counted}, {row['bytes'] / GB:6.2f} GB{row['how']} on {row['where']}", flush=True)
     ours = found["ours"]
     for name, row in found.items():
         if name == "ours":
@@ -156,6 +159,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=["ours", "encode", "stock", "cached"], choices=WAYS)
     parser.add_argument("--steps", type=int, default=2, help="timed steps after one")
     parser.add_argument("--batch-size", type=int, default=1)
+    parser.add_argument("--operations", action="store_true", help="count floating-point operations, too")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)  # in this process, as JSON
     chosen = parser.parse_args()
     if not chosen.way and "ours" not in chosen.only:
@@ -174,7 +178,9 @@ def measured(chosen: argparse.Namespace) -> dict:
     """Seconds a step and peak bytes of one way; seconds 0 where it does not fit and was not run."""
     network, config = PRESETS[chosen.preset]
     way, stage, device = WAYS[chosen.way], STAGES[chosen.stage], device_here()
-    row = {"where": where(device)}
+    row: dict = {"where": where(device)}
+    if chosen.operations:
+        row["operations"] = counted_operations(network, config, stage, chosen.batch_size, way)
     counted = counted_bytes(network, config, stage, chosen.batch_size, way)
     if counted > 0.9 * available():
         return row | {"seconds": 0, "bytes": counted, "how": " (counted, more than is free)"}
@@ -194,6 +200,15 @@ def counted_bytes(network: EMOConfig, config: TrainConfig, stage: Stage, size: i
     held = held_by_a_step(network, config, stage, size, way.cached, gpu, way.precision, **how)
     weights, moments = weights_and_moments(network, config, stage, way)
     return weights + moments + held.highest()
+
+
+def counted_operations(network: EMOConfig, config: TrainConfig, stage: Stage, size: int, way: Way) -> int:
+    """Of forward and backward pass, recomputation included."""
+    here = torch.device("cpu")
+    with shapes_only():
+        emo = ready(network, stage, config, here, way.precision, way.kind, values=False, temporal=way.temporal)
+        loss = loss_of(emo, config, stage, batch_of(network, stage, size, here, way.cached), way.cached)
+        return operations(lambda: loss().backward())
 
 
 def weights_and_moments(network: EMOConfig, config: TrainConfig, stage: Stage, way: Way) -> tuple[int, int]:
