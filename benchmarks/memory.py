@@ -7,8 +7,8 @@
 How it knows. Weights, gradients, optimizer state and average are counted on a network of shapes alone. Activations are
 counted too, not modelled: forward and backward pass of the training loop's objective run on fake tensors (torch's
 FakeTensorMode: types and shapes go through every kernel, a GPU's autocast and gradient checkpointing included, numbers
-do not), and every storage is followed from its making to its end. The highest sum is what a step needs beyond what is
-there all the time. tests/benchmarks/test_memory.py holds the method against a process's real memory.
+do not), on two clips and on three, and every storage is followed from its making to its end. The highest sum is what a
+step needs beyond what is there all the time. tests/benchmarks/test_memory.py holds it against a process's real memory.
 
 Bytes a trained parameter: weight 4, gradient 4, AdamW's moments 8 (8-bit: 2, and a scale a 256 of each), average 4, and
 4 that AdamW's `foreach` takes during its step. Bytes a frozen one: 2. Shared over N GPUs: gradients, moments and
@@ -20,12 +20,14 @@ Not counted: the CUDA context, cuDNN's workspace, the allocator's gaps. A tenth 
 
 import argparse
 import weakref
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
 import torch
 from _workbench import GB, OURS, PRESETS, Precision, batch_of, empty, loss_of, ready, shapes_only
 from torch import Tensor, nn
@@ -44,6 +46,7 @@ ROOM = 0.9  # of a card, for tensors
 MOMENTS = {"AdamW": 8.0, "8-bit AdamW": 2 + 2 * 4 / 256}  # bytes a trained parameter
 IN_ITS_STEP = {"AdamW": 4.0, "8-bit AdamW": 0.0}
 GPUS = (1, 2, 4, 8)
+MOST = 256  # clips a GPU that are tried
 
 
 class Held(TorchDispatchMode):
@@ -69,9 +72,9 @@ class Held(TorchDispatchMode):
         size = parameter.grad.untyped_storage().nbytes()
         self.gradients, self.other = self.gradients + size, self.other - size
 
-    def highest(self, gpus: int = 1) -> float:
-        """Bytes at worst, gradients shared over so many GPUs."""
-        return max(gradients / gpus + other for gradients, other in self.moments)
+    def highest(self) -> int:
+        """Bytes at worst."""
+        return max(gradients + other for gradients, other in self.moments)
 
     def _follow(self, storage: torch.UntypedStorage) -> None:
         size = storage.nbytes()
@@ -129,8 +132,18 @@ class Need:
     trained: int  # parameters
     frozen: int
     block: int  # parameters of the largest block
-    one: Held  # a step on one clip
-    two: Held
+    two: Held  # a step on two clips
+    three: Held
+
+    def step(self, gpus: int, size: int) -> float:
+        """Bytes that a step holds at worst. Between the same two operations activations grow by the clip, gradients
+        not; one clip is not asked itself, because dimensions of one let torch leave copies out."""
+        if len(self.two.moments) != len(self.three.moments):
+            raise ValueError(
+                "a step on two clips and one on three make different storages: nothing to extrapolate from"
+            )
+        (gradients, two), (_, three) = (np.array(held.moments, float).T for held in (self.two, self.three))
+        return float((gradients / gpus + two + (size - 2) * (three - two)).max())
 
     def total(self, optimizer: str, gpus: int, size: int, share_weights: bool = False) -> float:
         """Bytes on each of so many GPUs, `size` clips each."""
@@ -138,14 +151,13 @@ class Need:
         if share_weights:
             weights = weights / gpus + 2 * 2 * self.block
         always = weights + (MOMENTS[optimizer] + 4) * self.trained / gpus
-        step = self.one.highest(gpus) + (size - 1) * (self.two.highest(gpus) - self.one.highest(gpus))
         update = (4 + IN_ITS_STEP[optimizer]) * self.trained / gpus
-        return always + max(step, update)
+        return always + max(self.step(gpus, size), update)
 
-    def clips(self, card: int, *how: object) -> int:
+    def clips(self, card: int, optimizer: str, gpus: int, share_weights: bool = False) -> int:
         """The largest micro-batch that fits on a card; 0: none."""
-        fitting = (size for size in range(256, 0, -1) if self.total(*how[:2], size, *how[2:]) <= ROOM * card * GB)
-        return next(fitting, 0)
+        needs = lambda size: self.total(optimizer, gpus, size, share_weights)  # noqa: E731
+        return bisect_right(range(1, MOST + 1), ROOM * card * GB, key=needs)
 
 
 def need(network: EMOConfig, config: TrainConfig, stage: Stage, cached: bool) -> Need:
@@ -153,7 +165,7 @@ def need(network: EMOConfig, config: TrainConfig, stage: Stage, cached: bool) ->
     emo = empty(network)
     trained = sum(p.numel() for p in freeze(emo, stage).values())
     used = [emo.get_submodule(part) for part in _used(emo, stage, cached)]
-    held = [held_by_a_step(network, config, stage, size, cached) for size in (1, 2)]
+    held = [held_by_a_step(network, config, stage, size, cached) for size in (2, 3)]
     everything = sum(p.numel() for module in used for p in module.parameters())
     return Need(trained, everything - trained, _largest_block(emo), *held)
 
@@ -180,13 +192,13 @@ def main() -> None:
     network, config = PRESETS[chosen.preset]
     for name, stage in STAGES.items():
         found = need(network, config, stage, cached=not chosen.encode)
-        each = found.two.highest() - found.one.highest()
+        one, two = found.step(gpus=10**9, size=1), found.step(gpus=10**9, size=2)
         print(
             f"\n{name}: {found.trained / 1e6:.0f} M trained, {found.frozen / 1e6:.0f} M frozen. GB: weights "
             f"{(4 * found.trained + 2 * found.frozen) / GB:.1f}, gradients {4 * found.trained / GB:.1f}, AdamW "
             f"{MOMENTS['AdamW'] * found.trained / GB:.1f} (8-bit {MOMENTS['8-bit AdamW'] * found.trained / GB:.1f}), "
-            f"average {4 * found.trained / GB:.1f}; a step's activations and gradients together at worst "
-            f"{found.one.highest() / GB:.1f}, and {each / GB:.1f} for each further clip"
+            f"average {4 * found.trained / GB:.1f}, activations {one / GB:.1f} for one clip and {(two - one) / GB:.1f} "
+            "for another"
         )
         print(f"{'':30}{'GB for 1 clip':>14}   clips a GPU that fit on {', '.join(f'{card} GB' for card in CARDS)}")
         for optimizer in MOMENTS:
