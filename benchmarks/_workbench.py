@@ -14,13 +14,11 @@ import torch
 from accelerate import init_empty_weights
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from emo_model import diffusion
 from emo_model.networks.config import PAPER_NETWORK, TINY_NETWORK, EMOConfig
 from emo_model.networks.emo import EMO
-from emo_model.networks.unet import enable_gradient_checkpointing
 from emo_model.train.config import PAPER_TRAIN, TINY_TRAIN, TrainConfig
 from emo_model.train.loop import freeze
 from emo_model.train.objective import Objective, draw
@@ -94,24 +92,14 @@ def ready(
     freeze(emo, stage)
     fill(emo, device, precision, values)
     if config.gradient_checkpointing:
-        emo.train()
-        checkpoint_gradients(emo, temporal)
+        emo.train().enable_gradient_checkpointing()
+        emo.temporal_modules.gradient_checkpointing = temporal
     return emo
 
 
 def shapes_only() -> FakeTensorMode:
     """While this is open, tensors are types and shapes: every operation of a step at PAPER's size, and no memory."""
     return FakeTensorMode(allow_non_fake_inputs=True)
-
-
-def checkpoint_gradients(emo: EMO, temporal: bool) -> None:
-    """Recompute in the backward pass what is inside the UNets' blocks, and inside each Temporal Module: these join
-    between the blocks, so the UNet's own checkpointing leaves them out."""
-    for unet in (emo.backbone.unet, emo.reference_net.unet):
-        enable_gradient_checkpointing(unet)
-    if temporal:
-        whole = emo.temporal_modules.forward
-        emo.temporal_modules.forward = lambda *args: checkpoint(whole, *args, use_reentrant=False)
 
 
 class CachedLatents(Objective):

@@ -16,7 +16,7 @@ from emo_model.networks.latents import LATENTS
 from emo_model.networks.reference_net import ReferenceNet
 from emo_model.networks.speed_layers import SpeedLayers
 from emo_model.networks.temporal_modules import TemporalModules
-from emo_model.networks.unet import places, transformer_blocks
+from emo_model.networks.unet import enable_gradient_checkpointing, places, transformer_blocks
 from emo_model.networks.weights import start_as_no_change
 
 PARTS = ("reference_net", "backbone", "face_locator", "audio_layers", "temporal_modules", "speed_layers")
@@ -61,6 +61,12 @@ class EMO(nn.Module):
         from emo_model.train.checkpoint import load_network
 
         return load_network(Path(folder))
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Trade time for memory: transformer blocks, resnets and Temporal Modules keep only what they were given."""
+        for unet in (self.backbone.unet, self.reference_net.unet):
+            enable_gradient_checkpointing(unet)
+        self.temporal_modules.gradient_checkpointing = True
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w)."""

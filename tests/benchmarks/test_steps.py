@@ -7,7 +7,6 @@ from _workbench import (
     PRESETS,
     CachedLatents,
     batch_of,
-    checkpoint_gradients,
     loss_of,
     operations,
     ready,
@@ -19,7 +18,7 @@ from emo_model import diffusion
 from emo_model.networks.emo import EMO
 from emo_model.networks.unet import transformer_blocks
 from emo_model.train.config import TINY_TRAIN
-from emo_model.train.loop import freeze
+from emo_model.train.loop import freeze, frozen_in_half
 from emo_model.train.objective import Objective, draw
 from emo_model.train.stages import IMAGE, VIDEO
 from tests.model.networks.small import SMALL
@@ -32,7 +31,7 @@ def gradients(kind: type[EMO], stage, checkpointed: bool) -> dict[str, torch.Ten
     torch.manual_seed(0)
     emo = ready(SMALL, stage, PLAIN, HERE, OURS.__class__(frozen=torch.float32), kind).train()
     if checkpointed:
-        checkpoint_gradients(emo, temporal=True)
+        emo.enable_gradient_checkpointing()
     loss_of(emo, PLAIN, stage, batch_of(SMALL, stage, 2, HERE, cached=True), cached=True)().backward()
     return {name: p.grad for name, p in emo.named_parameters() if p.grad is not None}
 
@@ -47,16 +46,14 @@ def test_checkpointing_changes_no_gradient(kind, stage):
         torch.testing.assert_close(checkpointed[name], whole[name], rtol=1e-4, atol=1e-7, msg=name)
 
 
-def test_weights_are_in_their_final_type():
-    emo = ready(SMALL, VIDEO, PLAIN, HERE, OURS)
-    trained = freeze(emo, VIDEO)
-    assert {p.dtype for p in trained.values()} == {torch.float32}
-    frozen = {p.dtype: 0 for p in emo.parameters()}
-    for name, p in emo.named_parameters():
-        if name not in trained:
-            frozen[p.dtype] += p.numel()
-            assert p.dtype == (torch.float32 if "norm" in name else torch.bfloat16), name
-    assert frozen[torch.bfloat16] > 20 * frozen[torch.float32]
+@pytest.mark.parametrize("stage", [IMAGE, VIDEO])
+def test_weights_have_the_types_that_training_gives_them(stage):
+    loops = EMO(SMALL)
+    freeze(loops, stage)
+    frozen_in_half(loops)
+    ours = ready(SMALL, stage, PLAIN, HERE, OURS)
+    assert {n: p.dtype for n, p in ours.named_parameters()} == {n: p.dtype for n, p in loops.named_parameters()}
+    assert {p.dtype for p in freeze(ours, stage).values()} == {torch.float32}
 
 
 def test_the_peer_keeps_its_backbone_in_float32():
