@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from emo_model import diffusion
 from emo_model.cli import main
@@ -157,8 +158,8 @@ def test_8_bit_moments_take_a_quarter_and_resume_bit_for_bit(tmp_path):
     resumed = run(tmp_path / "cut", 4, config=config)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     assert checkpoint.part_hashes(EMO.from_pretrained(resumed)) == checkpoint.part_hashes(EMO.from_pretrained(whole))
-    states, state = checkpoint.load_training(whole)
-    assert state["step"] == 4 and {t.dtype for t in states.values()} == {torch.uint8, torch.float32, torch.int64}
+    states = load_file(whole / "training/optimizer.safetensors")
+    assert {t.dtype for t in states.values()} == {torch.uint8, torch.float32, torch.int64}
     large = {name.rsplit(":", 1)[0] for name, tensor in states.items() if tensor.dtype == torch.uint8}
     numbers = sum(seeded(SMALL, 0).get_parameter(name).numel() for name in large)
     taken = sum(t.nbytes for name, t in states.items() if name.rsplit(":", 1)[0] in large and ":qmap" not in name)
