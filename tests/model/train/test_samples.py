@@ -86,7 +86,7 @@ def test_a_sample_video_is_what_generation_makes_of_that_steps_checkpoint(video,
         return drawn[-1]
 
     monkeypatch.setattr("emo_model.generate.video.to_uint8", spy)
-    final = train(video, config=SAMPLED)
+    final = train(video, network=NETWORK, config=SAMPLED)
     assert names(video.run_dir / "samples") == ["step-0000002/one.mp4", "step-0000002/three.mp4"]
     sampled = np.concatenate(drawn)
     drawn.clear()
@@ -97,7 +97,7 @@ def test_a_sample_video_is_what_generation_makes_of_that_steps_checkpoint(video,
     assert len(frames_of(video.run_dir / "samples/step-0000002/one.mp4")) == 6
     assert len(sampled) == 12 and np.array_equal(sampled, np.concatenate(drawn))
     plain = video.model_copy(update={"run_dir": tmp_path / "plain"})
-    train(plain, config=PLAIN)
+    train(plain, network=NETWORK, config=PLAIN)
     assert losses(video.run_dir) == losses(plain.run_dir)
 
 
@@ -107,12 +107,12 @@ def test_a_sample_that_fails_is_told_and_costs_the_run_nothing(video, monkeypatc
         raise RuntimeError("CUDA out of memory")
 
     monkeypatch.setattr("emo_model.train.samples.animate_clip", no_sound)
-    final = train(video, config=SAMPLED)
+    final = train(video, network=NETWORK, config=SAMPLED)
     assert final.is_dir() and json.loads((video.run_dir / "summary.json").read_text())["loss_end"]
     failed = video.run_dir / "samples/step-0000002/failed.txt"
     assert "CUDA out of memory" in failed.read_text()
     assert "step 2: no samples: CUDA out of memory; training goes on" in capsys.readouterr().err
-    train(plain := video.model_copy(update={"run_dir": tmp_path / "plain"}), config=PLAIN)
+    train(plain := video.model_copy(update={"run_dir": tmp_path / "plain"}), network=NETWORK, config=PLAIN)
     assert losses(video.run_dir) == losses(plain.run_dir)
 
 
@@ -127,7 +127,7 @@ def test_a_signal_ends_the_sampling_and_then_the_run(video, monkeypatch):
 
     monkeypatch.setattr("emo_model.train.samples.animate_clip", told_meanwhile)
     with pytest.raises(Interrupted):
-        train(video.model_copy(update={"steps": 6}), config=SAMPLED)
+        train(video.model_copy(update={"steps": 6}), network=NETWORK, config=SAMPLED)
     assert len(begun) == 1 and not names(video.run_dir / "samples")
     assert len(losses(video.run_dir)) == 3
 
@@ -139,9 +139,9 @@ def test_samples_come_after_the_steps_checkpoint_and_a_kill_leaves_no_half_folde
     with monkeypatch.context() as patch:
         patch.setattr("emo_model.train.samples.animate_clip", killed)
         with pytest.raises(SystemExit):
-            train(video.model_copy(update={"steps": 4}), config=SAMPLED)
+            train(video.model_copy(update={"steps": 4}), network=NETWORK, config=SAMPLED)
     assert (video.run_dir / "checkpoints/step-0000002").is_dir()
     assert not (video.run_dir / "samples/step-0000002").exists()
-    train(video.model_copy(update={"steps": 4}), config=SAMPLED)
+    train(video.model_copy(update={"steps": 4}), network=NETWORK, config=SAMPLED)
     assert names(video.run_dir / "samples") == ["step-0000004/one.mp4", "step-0000004/three.mp4"]
     assert not list((video.run_dir / "samples").glob(".*"))
