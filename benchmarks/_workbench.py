@@ -102,13 +102,6 @@ def shapes_only() -> FakeTensorMode:
     return FakeTensorMode(allow_non_fake_inputs=True)
 
 
-class CachedLatents(Objective):
-    """The objective on latents made beforehand, once a crop: they stand where the pixels would."""
-
-    def _encode(self, latents: Tensor) -> Tensor:
-        return latents
-
-
 def batch_of(network: EMOConfig, stage: Stage, size: int, device: torch.device, cached: bool) -> dict[str, Tensor]:
     """A random batch of the stage's contract (emo_model/train/objective.py); cached: latents instead of pixels."""
     frames, side = (network.frames if stage.video else 1), network.image_size
@@ -121,7 +114,9 @@ def batch_of(network: EMOConfig, stage: Stage, size: int, device: torch.device, 
         "audio": (size, around, network.audio_layers, network.audio_width),
         "speed": (size, around),
     }
-    batch = {name: torch.rand(shape, device=device) * 2 - 1 for name, shape in shapes.items()}
+    pictures = ("pixels", "reference", "motion")
+    names = {name: f"{name}_latents" if cached and name in pictures else name for name in shapes}
+    batch = {names[name]: torch.rand(shape, device=device) * 2 - 1 for name, shape in shapes.items()}
     return batch | {"speed": batch["speed"].abs(), "mask": torch.ones(size, 1, side, side, device=device)}
 
 
@@ -130,12 +125,10 @@ def optimizer_of(name: str, trained: dict[str, nn.Parameter]) -> torch.optim.Opt
     return (torch.optim.SGD if name == "sgd" else torch.optim.AdamW)(trained.values(), lr=1e-5)
 
 
-def loss_of(
-    emo: EMO, config: TrainConfig, stage: Stage, batch: dict[str, Tensor], cached: bool
-) -> Callable[[], Tensor]:
+def loss_of(emo: EMO, config: TrainConfig, stage: Stage, batch: dict[str, Tensor]) -> Callable[[], Tensor]:
     """The stage's loss on this batch, in the training loop's precision."""
     scheduler = diffusion.schedule(diffusion.RECIPES[config.noise])
-    objective = (CachedLatents if cached else Objective)(emo, scheduler, stage, config)
+    objective = Objective(emo, scheduler, stage, config)
     chance = draw(objective.latent_shape(batch), config, torch.Generator().manual_seed(0))
 
     def loss() -> Tensor:
@@ -146,10 +139,10 @@ def loss_of(
 
 
 def step_of(
-    emo: EMO, config: TrainConfig, stage: Stage, batch: dict[str, Tensor], cached: bool, optimizer: str = "adamw"
+    emo: EMO, config: TrainConfig, stage: Stage, batch: dict[str, Tensor], optimizer: str = "adamw"
 ) -> Callable[[], None]:
     """One optimizer step of the stage on this batch, as the training loop does it."""
-    trained, loss = freeze(emo, stage), loss_of(emo, config, stage, batch, cached)
+    trained, loss = freeze(emo, stage), loss_of(emo, config, stage, batch)
     rule = optimizer_of(optimizer, trained)
 
     def step() -> None:

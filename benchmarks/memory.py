@@ -116,7 +116,7 @@ def held_by_a_step(
     here = torch.device("cpu")
     with shapes_only(), as_on_a_gpu() if gpu else nullcontext():
         emo = ready(network, stage, config, here, precision, values=False, **how)
-        loss = loss_of(emo, config, stage, batch_of(network, stage, size, here, cached), cached)
+        loss = loss_of(emo, config, stage, batch_of(network, stage, size, here, cached))
         held = Held()
         for parameter in freeze(emo, stage).values():
             parameter.register_post_accumulate_grad_hook(held.keeps)

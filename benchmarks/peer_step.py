@@ -188,7 +188,7 @@ def measured(chosen: argparse.Namespace) -> dict:
     before = peak.now()
     emo = ready(network, stage, config, device, way.precision, way.kind, temporal=way.temporal)
     batch = batch_of(network, stage, chosen.batch_size, device, way.cached)
-    step = step_of(emo, config, stage, batch, way.cached)
+    step = step_of(emo, config, stage, batch)
     peak.reset()
     timed = statistics.median(seconds(step, device, 1, chosen.steps))
     return row | {"seconds": timed, "bytes": peak.highest() - before, "how": f" ({counted / GB:.2f} counted)"}
@@ -207,7 +207,7 @@ def counted_operations(network: EMOConfig, config: TrainConfig, stage: Stage, si
     here = torch.device("cpu")
     with shapes_only():
         emo = ready(network, stage, config, here, way.precision, way.kind, values=False, temporal=way.temporal)
-        loss = loss_of(emo, config, stage, batch_of(network, stage, size, here, way.cached), way.cached)
+        loss = loss_of(emo, config, stage, batch_of(network, stage, size, here, way.cached))
         return operations(lambda: loss().backward())
 
 

@@ -93,7 +93,7 @@ def train(network: EMOConfig, config: TrainConfig, chosen: argparse.Namespace) -
     with shapes_only():
         emo = ready(network, stage, config, cpu, precision, values=False)
         trained = sum(p.numel() for p in freeze(emo, stage).values())
-        loss = loss_of(emo, config, stage, batch_of(network, stage, size, cpu, cached), cached)
+        loss = loss_of(emo, config, stage, batch_of(network, stage, size, cpu, cached))
         done = operations(lambda: loss().backward())
     optimizer = chosen.optimizer
     if optimizer == "auto":
@@ -102,7 +102,7 @@ def train(network: EMOConfig, config: TrainConfig, chosen: argparse.Namespace) -
     before = peak.now()
     emo = ready(network, stage, config, device, precision)
     weights = peak.now() - before
-    step = step_of(emo, config, stage, batch_of(network, stage, size, device, cached), cached, optimizer)
+    step = step_of(emo, config, stage, batch_of(network, stage, size, device, cached), optimizer)
     peak.reset()
     timed = statistics.median(seconds(step, device, *runs(chosen, device)))
     bar = f" (bar: {BAR} GB)" if chosen.preset == "PAPER" and stage.video and device.type == "cpu" else ""
@@ -159,9 +159,9 @@ def denoise(network: EMOConfig, config: TrainConfig, chosen: argparse.Namespace)
         emo = fill(empty(network).requires_grad_(False).eval(), device, Precision(frozen=dtype), values)
         batch = batch_of(network, SPEED, size, device, cached=True)
         t = torch.full((size,), 500, device=device)
-        encode = lambda: emo.encode_frames(batch["reference"], batch["motion"])  # noqa: E731
+        encode = lambda: emo.encode_frames(batch["reference_latents"], batch["motion_latents"])  # noqa: E731
         given = [batch[name] for name in ("audio", "speed", "mask")]
-        return encode, lambda features: emo(batch["pixels"], t, features, *given)
+        return encode, lambda features: emo(batch["pixels_latents"], t, features, *given)
 
     with shapes_only(), autocast(torch.device("cpu"), config):
         encode, step = prepared(torch.device("cpu"), values=False)

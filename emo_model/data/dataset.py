@@ -41,12 +41,22 @@ class Clip:
     audio: Path | None  # (F, layers, width) float16; None: silent
     shift: int = 0  # frame j belongs to the features of frame j + shift
 
+    def pixels(self, frames: NDArray[np.int64]) -> Tensor:
+        """(len(frames), 3, H, W) in [-1, 1], at the network's size."""
+        return torch.from_numpy(self.frames.read(frames).transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1
+
+    def latents(self, frames: NDArray[np.int64], encoder: str) -> Tensor:
+        """(len(frames), C, h, w) float16, as `emo_model/train/latents.py` made them. Opened anew each time: a mapping a
+        clip would be too many for one process."""
+        return torch.from_numpy(np.load(self.frames.latents(encoder), mmap_mode="r")[frames])
+
 
 class ClipDataset:
     """Clips of one manifest for one stage. `Objective` (emo_model/train/objective.py) documents the batch."""
 
     def __init__(self, manifest: Path, root: DataRoot, stage: Stage, network: EMOConfig, seed: int = 0) -> None:
         self.stage, self.network, self.seed = stage, network, seed
+        self.latents: str | None = None  # encoder whose latents `batch` gives for pictures; None: pixels
         rows = read_manifest(manifest)
         keep = sum(row["num_frames"] for row in rows) * network.image_size**2 * 3 <= KEPT_BYTES
         self.clips = list(_clips(rows, root, stage, network, keep))
@@ -58,15 +68,15 @@ class ClipDataset:
 
     def batch(self, step: int, batch_size: int) -> dict[str, Any]:
         """The batch of one step; it depends on (seed, step) and on nothing that ran before."""
-        return self._batch(np.random.default_rng([0, self.seed, step]), batch_size)
+        return self._batch(np.random.default_rng([0, self.seed, step]), batch_size, self.latents)
 
     def fixed_batches(self, count: int, batch_size: int) -> list[dict[str, Any]]:
         """The same batches for every run and seed: what validation measures."""
-        return [self._batch(np.random.default_rng([1, number]), batch_size) for number in range(count)]
+        return [self._batch(np.random.default_rng([1, number]), batch_size, None) for number in range(count)]
 
-    def _batch(self, rng: np.random.Generator, size: int) -> dict[str, Any]:
+    def _batch(self, rng: np.random.Generator, size: int, encoder: str | None) -> dict[str, Any]:
         draw = _window if self.stage.video else _pair
-        samples = [draw(self.clips[rng.integers(len(self.clips))], self.network, rng) for _ in range(size)]
+        samples = [draw(self.clips[rng.integers(len(self.clips))], self.network, rng, encoder) for _ in range(size)]
         tensors = {name: torch.stack([s[name] for s in samples]) for name in samples[0] if name != "clip_id"}
         return tensors | {"clip_id": [sample["clip_id"] for sample in samples]}
 
@@ -74,13 +84,13 @@ class ClipDataset:
 # ---- samples ----
 
 
-def _pair(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str, Any]:
+def _pair(clip: Clip, network: EMOConfig, rng: np.random.Generator, encoder: str | None) -> dict[str, Any]:
     """Stage 1: one target frame and another random frame of the same clip as reference."""
     target, reference = (int(i) for i in rng.choice(clip.num_frames, 2, replace=False))
-    return _sample(clip, network, rng, np.array([target]), reference)
+    return _sample(clip, network, rng, np.array([target]), reference, encoder)
 
 
-def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[str, Any]:
+def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator, encoder: str | None) -> dict[str, Any]:
     """Stages 2 and 3: n motion frames, the f behind them, and a reference from elsewhere in the clip."""
     n, f, m = network.motion_frames, network.frames, network.nearby
     # Every drawn frame has its own sound in the clip, wherever that lies.
@@ -91,8 +101,8 @@ def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[st
     # Real neighbours where the clip has them, else its edge again.
     last = clip.num_frames - 1
     near = np.arange(first - m, first + f + m)
-    sample = _sample(clip, network, rng, frames, reference) | {
-        "motion": _pixels(clip.frames.read(motion)),
+    sample = _sample(clip, network, rng, frames, reference, encoder) | {
+        **_pictures(clip, "motion", motion, encoder),
         "speed": torch.from_numpy(clip.speed[np.clip(near, 0, last)]),
     }
     if clip.audio is not None:
@@ -102,13 +112,18 @@ def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator) -> dict[st
 
 
 def _sample(
-    clip: Clip, network: EMOConfig, rng: np.random.Generator, frames: NDArray[np.int64], reference: int
+    clip: Clip,
+    network: EMOConfig,
+    rng: np.random.Generator,
+    frames: NDArray[np.int64],
+    reference: int,
+    encoder: str | None,
 ) -> dict[str, Any]:
     scale = network.image_size / clip.size
     widen = rng.uniform(0, WIDEST, 4)
     return {
-        "pixels": _pixels(clip.frames.read(frames)),
-        "reference": _pixels(clip.frames.read(np.array([reference])))[0],
+        **_pictures(clip, "pixels", frames, encoder),
+        **{name: one[0] for name, one in _pictures(clip, "reference", np.array([reference]), encoder).items()},
         "mask": region_mask(_region(clip, frames) * scale, network.image_size, widen),
         "clip_id": clip.clip_id,
         "frame": torch.tensor(int(frames[0])),
@@ -134,9 +149,9 @@ def region_mask(box: NDArray[np.floating], size: int, widen: NDArray[np.floating
     return torch.from_numpy((rows[:, None] & columns[None]).astype(np.float32))[None]
 
 
-def _pixels(frames: NDArray[np.uint8]) -> Tensor:
-    """(F, H, W, 3) uint8 -> (F, 3, H, W) in [-1, 1]."""
-    return torch.from_numpy(frames.transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1
+def _pictures(clip: Clip, name: str, frames: NDArray[np.int64], encoder: str | None) -> dict[str, Tensor]:
+    """As pixels under their name, or as latents under NAME_latents."""
+    return {name: clip.pixels(frames)} if encoder is None else {f"{name}_latents": clip.latents(frames, encoder)}
 
 
 # ---- the manifest ----

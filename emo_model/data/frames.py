@@ -34,6 +34,10 @@ class Frames:
         """(len(frames), size, size, 3) RGB, in the order asked for. UserError where the crop ends before."""
         return self._kept[frames] if self.keep else decode(self.path, frames, self.size)
 
+    def latents(self, encoder: str) -> Path:
+        """Where these pictures lie as the latents of an encoder (emo_model/train/latents.py)."""
+        return self.path.parent / f"latents-{encoder}" / f"{self.crop_sha256[:32]}.npy"
+
     def __getstate__(self) -> dict[str, Any]:
         """For another process: what is mapped here is mapped there anew, not sent."""
         return {name: value for name, value in vars(self).items() if name != "_kept"}

@@ -208,10 +208,11 @@ def remove(folder: Path) -> None:
 
 def part_hashes(emo: EMO) -> dict[str, str]:
     """sha256 of every part's tensors: what a stage freezes must come out the same."""
-    return {name: _hash(_part(emo, name).state_dict()) for name in PARTS}
+    return {name: tensors_sha256(_part(emo, name).state_dict()) for name in PARTS}
 
 
-def _hash(tensors: Mapping[str, Tensor]) -> str:
+def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
+    """Of names and values."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

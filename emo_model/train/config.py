@@ -54,6 +54,7 @@ class TrainConfig(Frozen):
     compile: Literal["no", "default", "max-autotune-no-cudagraphs"] = "no"  # train/compiling.py: torch.compile's mode
     highest_loss: Positive = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the weights a checkpoint offers to others; 0: the newest
+    cache_latents: bool = False  # of the training clips, on disk (train/latents.py); not where pixels are recoloured
     loader_workers: Annotated[int, Field(ge=0)] = 0  # processes that read batches ahead; 0: in the step itself
     checkpoint_every: Count = 1000
     keep_checkpoints: Count = 2
@@ -107,7 +108,7 @@ PAPER_TRAIN = TrainConfig(
     image=StageTraining(steps=30_000, batch_size=48, learning_rate=1e-5),
     video=StageTraining(steps=30_000, batch_size=4, learning_rate=1e-5),
     speed=StageTraining(steps=10_000, batch_size=4, learning_rate=1e-5),
-    mixed_precision="bf16", gradient_checkpointing=True, ema_decay=0.9999, loader_workers=6,
+    mixed_precision="bf16", gradient_checkpointing=True, ema_decay=0.9999, cache_latents=True, loader_workers=6,
     milestone_every=10_000, validate_every=1000, sample_every=2000,
 )  # fmt: skip
 

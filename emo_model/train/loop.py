@@ -117,7 +117,25 @@ def train(
             data["heldout"] = heldout
         elif spec.heldout is not None:
             data["heldout"] = _clips(spec, spec.heldout, "held_out_clips", run.emo.config)
+        if run.config.cache_latents:
+            _encode_clips(run, data["train"], interruption)
         return _run(run, data, report, interruption)
+
+
+def _encode_clips(run: Run, clips: Clips, interruption: Interruption) -> None:
+    from emo_model.data.dataset import ClipDataset
+    from emo_model.train.latents import encode_clips
+
+    if not isinstance(clips, ClipDataset):
+        raise UserError("cache_latents wants clips on disk; run: emo train --set cache_latents=false")
+    if run.numbers.recolour:
+        raise UserError(
+            "recolour changes the pixels of every step, and cache_latents makes latents of them once; "
+            "run: emo train --set cache_latents=false, or --set recolour=false"
+        )
+    encode_clips(run.emo, clips, run.accelerator, lambda: bool(interruption.signal))
+    if stopped := _told_to_stop(run, interruption):
+        raise Interrupted(stopped, run.spec.run_dir)
 
 
 def _owned(run_dir: Path) -> AbstractContextManager[None]:

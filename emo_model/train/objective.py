@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers import DDIMScheduler
-from einops import rearrange
+from einops import pack, unpack
 from torch import Tensor, nn
 
 from emo_model import diffusion
@@ -53,6 +53,7 @@ class Objective(nn.Module):
     Image stage: {"pixels": (B, 1, 3, H, W) in [-1, 1], "reference": (B, 3, H, W), "mask": (B, 1, H, W) in {0, 1},
     "clip_id": list[str], "frame": (B,), "reference_frame": (B,)}. Video and speed stages: pixels (B, F, 3, H, W), and
     "motion": (B, N, 3, H, W), "audio": (B, F + 2m, layers, width), "speed": (B, F + 2m) degrees a frame, NaN unknown.
+    Any of the three pictures may come as latents made before (train/latents.py): "pixels_latents": (B, F, C, h, w), ...
     """
 
     def __init__(self, emo: EMO, scheduler: DDIMScheduler, stage: Stage, config: TrainConfig) -> None:
@@ -62,11 +63,12 @@ class Objective(nn.Module):
     def latent_shape(self, batch: Mapping[str, Tensor]) -> tuple[int, ...]:
         """(B, F, C, h, w) of a batch."""
         size = self.emo.config.latent_size
-        return (*batch["pixels"].shape[:2], self.emo.config.latent_channels, size, size)
+        pictures = batch["pixels_latents"] if "pixels_latents" in batch else batch["pixels"]
+        return (*pictures.shape[:2], self.emo.config.latent_channels, size, size)
 
     def forward(self, batch: Mapping[str, Tensor], draw: Draw) -> Tensor:
         """One loss a clip: (B,)."""
-        latents = self._encode(batch["pixels"])
+        latents = self._latents(batch, "pixels")
         features = self._features(batch, draw)
         conditions = {"mask": batch["mask"].to(latents)} | self._voice_and_speed(batch, draw)
         return diffusion.loss(
@@ -79,10 +81,10 @@ class Objective(nn.Module):
         )
 
     def _features(self, batch: Mapping[str, Tensor], draw: Draw) -> FrameFeatures:
-        reference = self._encode(batch["reference"][:, None])[:, 0]
+        reference = self._latents(batch, "reference")
         if not self.stage.video:
             return self.emo.encode_reference(reference).keep(draw.reference.to(reference))
-        features = self.emo.encode_frames(reference, self._encode(batch["motion"]))
+        features = self.emo.encode_frames(reference, self._latents(batch, "motion"))
         return features.keep(draw.reference.to(reference), draw.motion.to(reference))
 
     def _voice_and_speed(self, batch: Mapping[str, Tensor], draw: Draw) -> dict[str, Tensor]:
@@ -95,6 +97,9 @@ class Objective(nn.Module):
         return given
 
     @torch.no_grad()
-    def _encode(self, pixels: Tensor) -> Tensor:
-        latents = self.emo.encode_pixels(rearrange(pixels, "b f c h w -> (b f) c h w"))
-        return rearrange(latents, "(b f) c h w -> b f c h w", b=pixels.shape[0])
+    def _latents(self, batch: Mapping[str, Tensor], name: str) -> Tensor:
+        """(..., C, h, w) of a batch's pictures (..., 3, H, W), from the VAE or from the latents made before."""
+        if (made := batch.get(f"{name}_latents")) is not None:
+            return made.float()
+        flat, packed = pack([batch[name]], "* c h w")
+        return unpack(self.emo.encode_pixels(flat), packed, "* c h w")[0]

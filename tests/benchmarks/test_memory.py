@@ -28,7 +28,7 @@ sizes["vae_channels"] = (8, 8, 8, 8)
 network, here, stage = MIDDLE_NETWORK.model_copy(update=sizes), torch.device("cpu"), STAGES["video"]
 config = PRESETS["MIDDLE"][1].model_copy(update={"gradient_checkpointing": sys.argv[2] == "checkpointed"})
 emo = ready(network, stage, config, here, OURS)
-loss = loss_of(emo, config, stage, batch_of(network, stage, 1, here, True), True)
+loss = loss_of(emo, config, stage, batch_of(network, stage, 1, here, True))
 loss().backward()  # what the first call alone makes: kernels, thread pools
 emo.zero_grad(set_to_none=True)
 gc.collect()

@@ -5,7 +5,6 @@ import torch
 from _workbench import (
     OURS,
     PRESETS,
-    CachedLatents,
     batch_of,
     loss_of,
     operations,
@@ -14,12 +13,10 @@ from _workbench import (
 )
 from peer_step import Peer
 
-from emo_model import diffusion
 from emo_model.networks.emo import EMO
 from emo_model.networks.unet import transformer_blocks
 from emo_model.train.config import TINY_TRAIN
 from emo_model.train.loop import freeze, frozen_in_half
-from emo_model.train.objective import Objective, draw
 from emo_model.train.stages import IMAGE, VIDEO
 from tests.model.networks.small import SMALL
 
@@ -32,7 +29,7 @@ def gradients(kind: type[EMO], stage, checkpointed: bool) -> dict[str, torch.Ten
     emo = ready(SMALL, stage, PLAIN, HERE, OURS.__class__(frozen=torch.float32), kind).train()
     if checkpointed:
         emo.enable_gradient_checkpointing()
-    loss_of(emo, PLAIN, stage, batch_of(SMALL, stage, 2, HERE, cached=True), cached=True)().backward()
+    loss_of(emo, PLAIN, stage, batch_of(SMALL, stage, 2, HERE, cached=True))().backward()
     return {name: p.grad for name, p in emo.named_parameters() if p.grad is not None}
 
 
@@ -67,7 +64,7 @@ def test_the_peer_keeps_its_backbone_in_float32():
 def test_operations_counted_on_shapes_are_those_of_the_real_step():
     def counted(real: bool) -> int:
         emo = ready(SMALL, VIDEO, PLAIN, HERE, OURS.__class__(frozen=torch.float32), values=real)
-        loss = loss_of(emo, PLAIN, VIDEO, batch_of(SMALL, VIDEO, 1, HERE, True), True)
+        loss = loss_of(emo, PLAIN, VIDEO, batch_of(SMALL, VIDEO, 1, HERE, True))
         return operations(lambda: loss().backward())
 
     with shapes_only():
@@ -100,21 +97,6 @@ def test_the_peers_attention_reads_its_own_tokens_and_the_portraits():
 def test_ours_and_the_peer_train_the_same_in_the_video_stage():
     sizes = [{n: p.shape for n, p in freeze(kind(SMALL), VIDEO).items()} for kind in (EMO, Peer)]
     assert sizes[0] == sizes[1]
-
-
-def test_latents_made_beforehand_give_the_same_loss():
-    torch.manual_seed(0)
-    emo = ready(SMALL, VIDEO, PLAIN, HERE, OURS.__class__(frozen=torch.float32)).eval()
-    scheduler = diffusion.schedule(diffusion.RECIPES[PLAIN.noise])
-    pixels = batch_of(SMALL, VIDEO, 2, HERE, cached=False)
-    encode = lambda x: emo.encode_pixels(x.flatten(0, -4)).unflatten(0, x.shape[:-3])  # noqa: E731
-    latents = pixels | {name: encode(pixels[name]) for name in ("pixels", "reference", "motion")}
-    losses = []
-    for kind, batch in ((Objective, pixels), (CachedLatents, latents)):
-        objective = kind(emo, scheduler, VIDEO, PLAIN)
-        chance = draw(objective.latent_shape(batch), PLAIN, torch.Generator().manual_seed(0))
-        losses.append(objective(batch, chance))
-    torch.testing.assert_close(*losses)
 
 
 def test_every_preset_is_there():
