@@ -27,7 +27,7 @@ from emo_model.data.store import write_text
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
-from emo_model.networks.weights import zero_started
+from emo_model.networks.weights import still_zero
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
@@ -185,7 +185,7 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
 
 
 def _groups(emo: EMO, trained: Mapping[str, nn.Parameter], numbers: StageTraining) -> list[dict[str, Any]]:
-    fresh = {parameter for module in zero_started(emo) for parameter in module.parameters()}
+    fresh = {parameter for module in still_zero(emo) for parameter in module.parameters()}
     return [
         {"params": [p for p in trained.values() if p not in fresh], "times": 1.0},
         {"params": [p for p in trained.values() if p in fresh], "times": numbers.zero_started_rate},
