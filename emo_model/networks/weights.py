@@ -25,11 +25,6 @@ def zero_started(emo: nn.Module) -> list[nn.Module]:
     ]
 
 
-def still_zero(emo: nn.Module) -> list[nn.Module]:
-    """Those of them that no stage has trained yet."""
-    return [projection for projection in zero_started(emo) if not any(p.any() for p in projection.parameters())]
-
-
 @torch.no_grad()
 def start_as_no_change(emo: nn.Module) -> None:
     """The network starts as the UNet with its text cross-attentions skipped."""

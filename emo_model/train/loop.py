@@ -29,7 +29,7 @@ from emo_model.data.store import write_text
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
-from emo_model.networks.weights import still_zero
+from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
@@ -173,7 +173,7 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
     optimizer = torch.optim.AdamW(
-        _groups(emo, trained, numbers),
+        _groups(emo, stage, trained, numbers),
         numbers.learning_rate,
         betas=(0.9, config.beta2),
         weight_decay=config.weight_decay,
@@ -201,8 +201,11 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
 
 
-def _groups(emo: EMO, trained: Mapping[str, nn.Parameter], numbers: StageTraining) -> list[dict[str, Any]]:
-    fresh = {parameter for module in still_zero(emo) for parameter in module.parameters()}
+def _groups(
+    emo: EMO, stage: stages.Stage, trained: Mapping[str, nn.Parameter], numbers: StageTraining
+) -> list[dict[str, Any]]:
+    new = {parameter for name, parameter in trained.items() if name.startswith(stage.begins)}
+    fresh = {parameter for module in zero_started(emo) for parameter in module.parameters() if parameter in new}
     return [
         {"params": [p for p in trained.values() if p not in fresh], "times": 1.0},
         {"params": [p for p in trained.values() if p in fresh], "times": numbers.zero_started_rate},

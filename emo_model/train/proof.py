@@ -27,8 +27,7 @@ from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.evaluate.bootstrap import intervals
 from emo_model.evaluate.table import DASH, Grid
-from emo_model.networks.emo import EMO, seeded
-from emo_model.networks.weights import from_base_weights
+from emo_model.networks.emo import EMO
 from emo_model.train import checkpoint, stages
 from emo_model.train.config import RunSpec, TrainConfig
 from emo_model.train.learned import chain
@@ -133,15 +132,12 @@ def _models(run_dir: Path) -> tuple[dict[str, EMO], DDIMScheduler, TrainConfig]:
     spec, summary = RunSpec.read(run_dir / "run.json"), _finished(run_dir)
     last = run_dir / summary["checkpoint"]
     end = checkpoint.load_network(last)
-    if spec.start is not None:
-        start = checkpoint.load_network(chain(run_dir)[1] / "checkpoints" / spec.start.name, end.buckets)
-    else:
-        start = seeded(end.config, spec.seed, end.buckets).eval()
-        if end.config.latent == "autoencoder_kl":
-            from_base_weights(start)
-    if checkpoint.part_hashes(start) != summary["parts_before"]:
-        begin = spec.start or f"the weights of seed {spec.seed}"
-        raise UserError(f"{run_dir} did not start from {begin} as they are now; train it again, run: emo train --help")
+    first = run_dir / "start" if spec.start is None else chain(run_dir)[1] / "checkpoints" / spec.start.name
+    start = checkpoint.load_network(first, end.buckets)
+    # Only what the stage trains: the loop may hold the rest in half precision, and then hashes that.
+    hashes, trains = checkpoint.part_hashes(start), stages.stage(spec.stage).trains
+    if any(hashes[part] != summary["parts_before"][part] for part in trains):
+        raise UserError(f"{run_dir} did not start from {first} as it is now; train it again, run: emo train --help")
     numbers = TrainConfig.model_validate(json.loads((last / "provenance.json").read_text())["train"])
     device = "cuda" if torch.cuda.is_available() else "cpu"
     return {START: start.to(device), END: end.to(device)}, diffusion.load_schedule(last), numbers
@@ -191,7 +187,9 @@ def _with_speed(question: Question, speed: Tensor) -> Question:
     return replace(question, batch={**question.batch, "speed": speed})
 
 
-def compare(asked: Sequence[Question], before: Losses, after: Losses, **what: Any) -> Comparison:
+def compare(
+    asked: Sequence[Question], before: Losses, after: Losses, *, stage: str, people: str, answers: tuple[str, str]
+) -> Comparison:
     """How much lower the second losses are than the first, on average over the questions."""
     clips = [clip for question in asked for clip in question.batch["clip_id"]]
     frames = [int(frame) for question in asked for frame in question.batch["frame"]]
@@ -201,10 +199,12 @@ def compare(asked: Sequence[Question], before: Losses, after: Losses, **what: An
         return {"change": float(after[drawn].sum() / before[drawn].sum() - 1)}
 
     return Comparison(
-        **what,
+        stage,
+        people,
+        answers,
         loss_from=float(before.mean()),
         loss_to=float(after.mean()),
-        **change(list(range(len(clips)))),
+        change=change(list(range(len(clips))))["change"],
         over_seconds=intervals(change, seconds, DRAWS, SEED).get("change"),
         over_clips=intervals(change, clips, DRAWS, SEED).get("change"),
         questions=len(clips),

@@ -169,11 +169,13 @@ def test_a_run_that_did_not_start_where_its_record_says_is_refused(tmp_path):
     from tests.model.train.test_loop import run as trained
 
     trained(tmp_path / "one", 1)
-    record = {"stage": "image", "manifest": "none", "root": "none", "run_dir": str(tmp_path / "one")}
-    (tmp_path / "one" / "run.json").write_text(json.dumps(record | {"seed": 0}))
-    models, _, config = proof._models(tmp_path / "one")
+    folder = tmp_path / "one"
+    record = {"stage": "image", "manifest": "none", "root": "none", "run_dir": str(folder)}
+    (folder / "run.json").write_text(json.dumps(record))
+    models, _, config = proof._models(folder)
     assert config.noise == TINY_TRAIN.noise
     assert not torch.equal(models["start"].backbone.unet.conv_out.weight, models["end"].backbone.unet.conv_out.weight)
-    (tmp_path / "one" / "run.json").write_text(json.dumps(record | {"seed": 1}))
-    with pytest.raises(UserError, match="did not start from the weights of seed 1"):
-        proof._models(tmp_path / "one")
+    shutil.rmtree(folder / "start")
+    shutil.copytree(folder / "checkpoints" / "step-0000001", folder / "start")
+    with pytest.raises(UserError, match="did not start from .*start as it is now"):
+        proof._models(folder)
