@@ -4,12 +4,13 @@
 #   make demo RAW=folder    the same on your own videos
 #   make test               the tests        make test-long   the long ones       make check   style, types, boundaries
 #   make dev                Dagster's and MLflow's UIs                            make bench   ratios against floors
+#   make proof              what each stage of the newest model learned, on people it never saw; after make demo
 #
 # VENV, EMO_DATA, EMO_WEIGHTS and EMO_SAMPLES move the environment and the files elsewhere.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup media demo dev test test-long bench check
+.PHONY: help setup media demo dev test test-long bench proof check
 
 VENV ?= .venv
 # 3.11 first: the lock was made with it. A name alone is not trusted, it is run.
@@ -45,7 +46,7 @@ STAMP := $(VENV)/.set-up-$(shell cat $(SET_UP) | cksum | tr ' ' '-')
 PYTEST := env -u EMO_DATA -u DAGSTER_HOME OMP_NUM_THREADS=1 $(PY) -m pytest
 
 help:
-	@sed -n '2,8s/^#//p' Makefile
+	@sed -n '2,9s/^#//p' Makefile
 
 $(STAMP):
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; run: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
@@ -73,6 +74,9 @@ test-long: media
 
 bench: media
 	@set -e; for file in benchmarks/*.py; do case $$file in */_*) ;; *) $(PY) $$file ;; esac; done
+
+proof: $(STAMP)
+	@$(PY) -m emo_model proof
 
 check: $(STAMP)
 	$(PY) -m ruff check .

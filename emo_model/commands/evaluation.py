@@ -1,5 +1,6 @@
-"""emo evaluate: any method's videos under the same protocol, without Dagster."""
+"""emo evaluate, proof: any method's videos under the same protocol, and whether each stage learned. Without Dagster."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,4 +75,36 @@ def _tell(row: dict[str, Any]) -> None:
     click.echo(f"{row['done']} of {row['of']}  {row['clip']}", err=True)
 
 
-COMMANDS = (evaluate,)
+@click.command()
+@click.argument("run_dir", required=False, type=click.Path(path_type=Path))
+@click.option("--batches", default=16, show_default=True, help="Of 8 windows, each with its own noise and timestep.")
+@click.option("--threads", type=int, help="CPU threads.")
+def proof(run_dir: Path | None, batches: int, threads: int | None) -> None:
+    """What each stage learned up to the finished training run RUN_DIR: the newest one otherwise.
+
+    Start and end of every stage on the same windows, noise and timesteps, and stage 3 with other clips' head speeds;
+    with 95 % intervals. Writes RUN_DIR/proof.json. Exit code 1 where a bar is not met on the people held out.
+    """
+    import torch
+
+    from emo_model.data.store import DataRoot
+    from emo_model.evaluate.table import to_markdown
+    from emo_model.train.proof import Comparison, bars, grid, newest_run, prove
+
+    def tell(comparison: Comparison) -> None:
+        click.echo(f"{comparison.stage}, people {comparison.people}, {' -> '.join(comparison.answers)}", err=True)
+
+    root = DataRoot.from_environment().require()
+    if threads:
+        torch.set_num_threads(threads)
+    run_dir = run_dir.absolute() if run_dir else newest_run(root)
+    found = prove(root, run_dir, batches, report=tell)
+    click.echo(f"{to_markdown(grid(found))}\n")
+    for bar, met in bars(found):
+        click.echo(f"{'yes' if met else 'NO '}  {bar}")
+    click.echo(f"\n{run_dir / 'proof.json'}")
+    if not all(met for _, met in bars(found)):
+        sys.exit(1)
+
+
+COMMANDS = (evaluate, proof)

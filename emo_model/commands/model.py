@@ -46,7 +46,7 @@ def train(
     Reads the manifests of the data root. The same command goes on where it was stopped.
     """
     from emo_model.data.manifests import manifest_path
-    from emo_model.data.store import DataRoot
+    from emo_model.data.store import DataRoot, write_text
     from emo_model.train.config import RunSpec
     from emo_model.train.loop import Interrupted
     from emo_model.train.loop import train as train_stage
@@ -57,15 +57,18 @@ def train(
     spec = RunSpec(
         stage=stage,
         preset=preset,
-        start=start,
+        start=start.absolute() if start else None,
         manifest=manifest_path(root, f"train_{clips}"),
         heldout=heldout if _has_rows(heldout) else None,
         root=root.path,
-        run_dir=run_dir,
+        run_dir=run_dir.absolute(),
         speed_buckets=_buckets(root) if stage == "speed" else None,
         changed=_named(changed) | ({} if noise is None else {"noise": noise}),
         **numbers,
     )
+    record = run_dir / "run.json"  # where a run went on from, for whoever asks from whom a model learned
+    if not record.exists():
+        write_text(record, spec.model_dump_json(indent=2))
     try:
         click.echo(train_stage(spec, report=_tell))
     except Interrupted as interrupted:

@@ -19,6 +19,7 @@ import numpy as np
 from emo_model.data import media
 from emo_model.errors import UserError
 
+from .bootstrap import intervals
 from .extractors import ALL, Extractor, Family, family_of, metric_name
 from .protocol import Protocol
 from .rows import EvaluationRow
@@ -281,29 +282,18 @@ def _intervals(
     protocol: Protocol,
 ) -> dict[str, tuple[float, float]]:
     """95 % bootstrap intervals over identities: people, not frames, are the sample. Empty for one person."""
-    people = sorted(set(identities))
-    if len(people) < 2 or all(score.value is None for score in scores.values()):
+    given = {output for output, score in scores.items() if score.value is not None}
+    if not given:
         return {}
-    draws = np.random.default_rng(protocol.seed).integers(len(people), size=(protocol.bootstrap, len(people)))
-    known: dict[tuple[int, ...], dict[str, Score]] = {}  # few people make few distinct draws
-    values: dict[str, list[float]] = {}
-    for draw in draws:
-        key = tuple(sorted(draw.tolist()))
-        if key not in known:
-            clips = [i for person in key for i, name in enumerate(identities) if name == people[person]]
-            try:
-                known[key] = metric.scores([real[i] for i in clips], [generated[i] for i in clips])
-            except (NotComputable, ValueError):
-                known[key] = {}  # a draw of people without a usable face
-        for output, score in known[key].items():
-            if score.value is not None and np.isfinite(score.value):
-                values.setdefault(output, []).append(score.value)
-    half = protocol.bootstrap / 2
-    return {
-        output: (float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5)))
-        for output, drawn in values.items()
-        if scores[output].value is not None and len(drawn) >= half
-    }
+
+    def measured(clips: list[int]) -> dict[str, float]:
+        try:
+            found = metric.scores([real[i] for i in clips], [generated[i] for i in clips])
+        except (NotComputable, ValueError):
+            return {}  # a draw of people without a usable face
+        return {o: s.value for o, s in found.items() if o in given and s.value is not None and np.isfinite(s.value)}
+
+    return intervals(measured, identities, protocol.bootstrap, protocol.seed)
 
 
 def _missing_rows(

@@ -197,7 +197,7 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         frozen_in_half(emo)
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
-    optimizer = adamw(_groups(emo, trained, numbers), numbers.learning_rate, config)
+    optimizer = adamw(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
     compile_repeated(emo, config.compile)
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
@@ -222,8 +222,11 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
 
 
-def _groups(emo: EMO, trained: Mapping[str, nn.Parameter], numbers: StageTraining) -> list[dict[str, Any]]:
-    fresh = {parameter for module in zero_started(emo) for parameter in module.parameters()}
+def _groups(
+    emo: EMO, stage: stages.Stage, trained: Mapping[str, nn.Parameter], numbers: StageTraining
+) -> list[dict[str, Any]]:
+    new = {parameter for name, parameter in trained.items() if name.startswith(stage.begins)}
+    fresh = {parameter for module in zero_started(emo) for parameter in module.parameters() if parameter in new}
     return [
         {"params": [p for p in trained.values() if p not in fresh], "times": 1.0},
         {"params": [p for p in trained.values() if p in fresh], "times": numbers.zero_started_rate},

@@ -19,6 +19,12 @@ class Stage:
         """Consecutive frames behind motion frames; else one frame."""
         return "motion" in self.reads
 
+    @property
+    def begins(self) -> tuple[str, ...]:
+        """Parts that no stage before it has trained: their zero outputs must grow first."""
+        before = STAGES[self.follows].trains if self.follows else ()
+        return tuple(part for part in self.trains if part not in before)
+
 
 IMAGE = Stage(
     "image", trains=("backbone", "reference_net", "face_locator"), reads=("mask",), follows=None

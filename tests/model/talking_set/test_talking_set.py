@@ -11,6 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from emo_model.data import media
 from emo_model.talking_set import motion
+from emo_model.talking_set.render import SPEEDS
 
 
 def test_a_path_has_the_speed_it_was_asked_for_and_is_smooth():
@@ -36,6 +37,12 @@ def test_the_mouth_follows_loudness():
     quiet, middle, loud = opening[5:25].mean(), opening[35:55].mean(), opening[65:85].mean()
     assert quiet == pytest.approx(0, abs=1e-3)
     assert quiet < middle < loud <= 1
+
+
+def test_every_person_has_a_slow_and_a_fast_video():
+    """Two in a row go to one person: were they alike, who it is would tell the speed (emo_model/LOG.md)."""
+    for slow, fast in (sorted(SPEEDS[first : first + 2]) for first in range(0, len(SPEEDS), 2)):
+        assert fast >= 2 * slow
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
 
+from emo_model.cli import main
+from emo_model.train.config import RunSpec
 from emo_model.train.learned import chain, learned_from
 
 
@@ -33,3 +37,15 @@ def test_a_moved_data_root_forgets_nobody(tmp_path: Path) -> None:
     run(tmp_path / "old", "video", ["bob"], image)
     (tmp_path / "old").rename(tmp_path / "new")
     assert learned_from(tmp_path / "new" / "video" / "one", "identity_id") == {"ann", "bob"}
+
+
+def test_a_run_from_the_command_line_is_on_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It left no run.json: a removed person's models were not all named."""
+    (tmp_path / "0_raw").mkdir()
+    monkeypatch.setenv("EMO_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emo_model.train.loop.train", lambda spec, report: spec.run_dir)
+    for arguments in (["image", "one"], ["video", "two", "--start", "one/checkpoints/step-0000010"]):
+        assert CliRunner().invoke(main, ["train", *arguments], catch_exceptions=False).exit_code == 0
+    assert chain(tmp_path / "two") == [tmp_path / "two", tmp_path / "one"]
+    assert RunSpec.read(tmp_path / "one" / "run.json").stage == "image"

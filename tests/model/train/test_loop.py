@@ -33,6 +33,7 @@ CONFIG = TrainConfig.model_validate(
         "final_rate": 1.0,
     }
 )
+OUT = {"speed_layers.attentions": "to_out.0.bias", "temporal_modules.modules_by_place": "proj_out.bias"}
 WORKER = (
     "import sys; from tests.model.train.test_loop import run; run(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))"
 )
@@ -117,6 +118,24 @@ def test_projections_that_start_at_zero_learn_faster_by_the_stages_factor(tmp_pa
     for module, rate in ((fresh, 8e-3), (other, 1e-3)):
         moved = after.get_submodule(module).bias - before.get_submodule(module).bias
         assert moved.abs().max().item() == pytest.approx(rate, rel=0.05)
+
+
+def test_only_what_a_stage_begins_learns_faster(tmp_path, trained):
+    """Stage 3 goes on with the Temporal Modules, whose output has grown: the plain rate, also after a resume."""
+    assert [stages.STAGES[name].begins for name in stages.STAGES] == [
+        ("backbone", "reference_net", "face_locator"), ("temporal_modules", "audio_layers"), ("speed_layers",),
+    ]  # fmt: skip
+    numbers = CONFIG.speed.model_copy(update={"zero_started_rate": 8.0})
+    config, start = CONFIG.model_copy(update={"speed": numbers}), final(trained["video"])
+    before = start
+    for steps in (1, 2):
+        run(tmp_path, steps, stage="speed", start=start, config=config)
+        a, b = EMO.from_pretrained(before), EMO.from_pretrained(final(tmp_path))
+        for module, rate in (("speed_layers.attentions", 8e-3), ("temporal_modules.modules_by_place", 1e-3)):
+            name = next(n for n, _ in a.named_parameters() if n.startswith(module) and n.endswith(OUT[module]))
+            moved = (b.get_parameter(name) - a.get_parameter(name)).abs().max().item()
+            assert moved == pytest.approx(rate, rel=0.2), (name, steps)
+        before = final(tmp_path)
 
 
 def test_every_parameter_of_stage_1_learns_but_the_tail_of_reference_net(tmp_path):
