@@ -24,43 +24,54 @@ FILE = click.Path(path_type=Path)
 @click.option("--learning-rate", type=float, help="The preset's otherwise.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="CPU threads; the same number gives the same bits.")
+@click.option(
+    "--processes", default=0, help="Ranks (GPUs) on a machine, under torchrun; 0: one, with Slurm all it gives."
+)
+@click.option("--slurm", metavar="OPTIONS", help="Submit a job with these options of sbatch, one torchrun a node.")
 def train(
-    stage: Literal["image", "video", "speed"], run_dir: Path, start: Path | None, preset: str, **numbers: Any
+    stage: Literal["image", "video", "speed"],
+    run_dir: Path,
+    start: Path | None,
+    preset: str,
+    processes: int,
+    slurm: str | None,
+    **numbers: Any,
 ) -> None:
     """Train one STAGE (section 3.3: image, then video, then speed) in RUN_DIR.
 
-    Reads the manifests of the data root. The same command goes on where it was stopped.
+    Reads the manifests of the data root. The same command goes on where it was stopped, and so does
+    `python -m emo_model.train RUN_DIR/run.json`.
     """
     from emo_model.data.manifests import manifest_path
     from emo_model.data.store import DataRoot
+    from emo_model.train.__main__ import main
+    from emo_model.train.begin import begin, provenance
     from emo_model.train.config import RunSpec
-    from emo_model.train.loop import Interrupted
-    from emo_model.train.loop import train as train_stage
+    from emo_model.train.ranks import GRACE_S
+    from emo_model.train.slurm import submit
 
-    root = DataRoot.from_environment().require()
+    root, run_dir = DataRoot.from_environment().require(), run_dir.absolute()
     clips = "stage1" if stage == "image" else "stage2"
     heldout = manifest_path(root, f"held_out_{clips}")
+    manifest, run_file = manifest_path(root, f"train_{clips}"), run_dir / "run.json"
     spec = RunSpec(
         stage=stage,
         preset=preset,
-        start=start,
-        manifest=manifest_path(root, f"train_{clips}"),
+        start=start and start.absolute(),  # a job may run elsewhere
+        manifest=manifest,
         heldout=heldout if _has_rows(heldout) else None,
         root=root.path,
         run_dir=run_dir,
         speed_buckets=_buckets(root) if stage == "speed" else None,
+        # A run that goes on keeps its own copy of the manifest it began with.
+        provenance=RunSpec.read(run_file).provenance if run_file.exists() else provenance(manifest),
         **numbers,
     )
-    try:
-        click.echo(train_stage(spec, report=_tell))
-    except Interrupted as interrupted:
-        click.echo(f"emo: {interrupted}", err=True)
-        raise SystemExit(interrupted.exit_code) from None
-
-
-def _tell(row: dict) -> None:
-    if row["step"] % 10 == 0 or row["step"] == 1:
-        click.echo(f"step {row['step']:>7}  loss {row['loss']:.4f}  {row['seconds']:.2f} s", err=True)
+    begin(spec)
+    if slurm is None:
+        raise SystemExit(main([str(run_file), f"--processes={processes}"]))
+    for line in submit(run_file, slurm, processes, GRACE_S).lines():
+        click.echo(line)
 
 
 def _has_rows(manifest: Path) -> bool:

@@ -135,6 +135,7 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
             if last or stopped or step % run.config.checkpoint_every == 0:
                 _save(run, step)
             if stopped and not last:
+                run.accelerator.wait_for_everyone()  # who starts ranks takes the first to end for a failure of all
                 raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
     if summary.get("loss_end") is None or done < run.numbers.steps:
