@@ -20,6 +20,7 @@ _LEAVING = (
     "SPECIAL_EXIT",
     "STAGE_OUT",
 )
+NOT_FOUND = 127  # a shell's exit code for a command that is not there
 CANCELLED = 143  # the exit code of a job that somebody cancelled: as if SIGTERM had reached the work itself
 
 
@@ -47,9 +48,11 @@ def sbatch(chosen: list[str], script: str, environment: Mapping[str, str]) -> st
 
 
 def living(name: str) -> str | None:
-    """The number of the job of this name that waits or runs, if there is one."""
-    found = _asked(["squeue", "--noheader", f"--name={name}", f"--states={','.join(LIVING)}", "--format=%A"]).stdout
-    return found.split()[0] if found.split() else None
+    """The number of the job of this name that waits or runs, if there is one. UserError where Slurm does not answer."""
+    asked = _asked(["squeue", "--noheader", f"--name={name}", f"--states={','.join(LIVING)}", "--format=%A"])
+    if asked.returncode not in (0, NOT_FOUND):
+        raise UserError(f"Slurm does not answer: {asked.stderr.strip()}; run the same command when squeue does")
+    return next(iter(asked.stdout.split()), None)
 
 
 def ended(job: str) -> int | None:
@@ -88,5 +91,5 @@ def cancel(job: str) -> None:
 def _asked(command: list[str]) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(command, capture_output=True, text=True)
-    except FileNotFoundError:  # sacct, where there is no accounting
-        return subprocess.CompletedProcess(command, 127, "", "")
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, NOT_FOUND, "", "")
