@@ -6,7 +6,6 @@ Here: finding and writing those files. Not here: the assets (assets/training.py)
 """
 
 import json
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +59,8 @@ def run_spec(
     """
     from emo_model.config import preset
     from emo_model.data.manifests import manifest_path
-    from emo_model.data.store import write_text
+    from emo_model.train.begin import begin as begin_run
+    from emo_model.train.begin import provenance
     from emo_model.train.config import RunSpec
 
     start, size, seed = _start(context, root, stage, begin)
@@ -75,22 +75,12 @@ def run_spec(
         root=root.path,
         run_dir=run_dir,
         speed_buckets=_buckets(root) if stage == "speed" else None,
-        provenance=_provenance(context, manifest),
+        provenance=provenance(manifest) | {"dagster_run": lineage(context)},
         **numbers,
     )
     spec.config(preset(spec.preset).train)  # a number that does not fit is told before anything is written
-    path = run_dir / "run.json"
-    if path.exists() and _comparable(RunSpec.read(path)) != _comparable(spec):
-        raise UserError(
-            f"{run_dir} was begun with other numbers or clips; launch a new run, do not re-execute the old one"
-        )
-    write_text(path, spec.model_dump_json(indent=2))
+    begin_run(spec)
     return spec
-
-
-def _comparable(spec: "RunSpec") -> "RunSpec":
-    """Without the commit: going on after a correction is allowed."""
-    return spec.model_copy(update={"provenance": {**spec.provenance, "git_commit": None}})
 
 
 def _start(context: dg.AssetExecutionContext, root: "DataRoot", stage: str, begin: str) -> tuple[Path | None, str, int]:
@@ -121,21 +111,6 @@ def _begin(root: "DataRoot", begin: str) -> Path | None:
     return root.path / record["checkpoint"]
 
 
-def _provenance(context: dg.AssetExecutionContext, manifest: Path) -> dict[str, Any]:
-    import pyarrow.parquet as pq
-
-    from emo_model.data.store import rows_sha256
-
-    if not manifest.exists():
-        raise UserError(f"no {manifest.name}; materialize its manifest first (job build_dataset)")
-    return {
-        "manifest": manifest.stem,
-        "manifest_version": rows_sha256(pq.ParquetFile(manifest).read()),
-        "git_commit": _git_commit(),
-        "dagster_run": lineage(context),
-    }
-
-
 def _rows(manifest: Path) -> int:
     import pyarrow.parquet as pq
 
@@ -150,9 +125,3 @@ def _buckets(root: "DataRoot") -> "SpeedBuckets":
         raise UserError("no speed_buckets.json; materialize speed_buckets first (job build_dataset)")
     values = json.loads(path.read_text())
     return SpeedBuckets(centres=values["centres"], radii=values["radii"])
-
-
-def _git_commit() -> str | None:
-    here = Path(__file__).parent
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=False)
-    return found.stdout.strip() or None

@@ -1,13 +1,13 @@
 """Start a training process, watch it, and see it end.
 
-Here: one process a training run, its progress, its death. Not here: what it trains (emo_model.train) or what is
-recorded about it (assets/training.py, tracking.py).
+Here: one process a training run, its progress, its death. Not here: what it trains, how many ranks it starts or what
+it says to Slurm (emo_model.train), or what is recorded about it (assets/training.py, tracking.py).
 
 The trainer is a process of its own: it leads its group, so that a cancelled run reaches its children too; it is told
-to stop (SIGTERM: finish the step, save) when we are cancelled or die, however we die; only then is it killed.
+to stop (SIGTERM: finish the step, save) when we are cancelled or die, however we die; only then is it killed. Where it
+starts ranks, or follows a job of Slurm, it passes that on.
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -17,21 +17,31 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from emo_model.processes import signalled_with_parent
+
 Rows = list[dict[str, Any]]
-CONFIG_ERROR = 2  # the trainer's exit code for an error of the user's making: trying again would not help
-_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+NOT_AGAIN = (2, 130, 143)  # exit codes: an error of the user's making; stopped by SIGINT or SIGTERM
+MARGIN_S = 30  # of the grace, for the trainer to see its own ranks or job end
 
 
 class Trainer(dg.ConfigurableResource):
-    """Runs `python -m emo_model.train RUN.json` here and waits for it."""
+    """Runs `python -m emo_model.train RUN.json` here or through Slurm, and waits for it."""
 
-    grace_s: float = Field(default=120, description="Seconds from SIGTERM to SIGKILL: the time to save.")
+    engine: Literal["local", "slurm"] = Field(
+        default="local", description="local: on this machine. slurm: a job, submitted where this runs and followed."
+    )
+    processes: int = Field(default=0, ge=0, description="GPUs (ranks) on a machine; 0: one, with Slurm all it gives.")
+    slurm_options: str = Field(
+        default="",
+        description="sbatch's: --partition=gpu --nodes=2 --gpus-per-node=8 --cpus-per-task=64 --time=24:00:00",
+    )
+    # Below cancel_timeout_seconds of dagster.yaml, after which Dagster gives the run up.
+    grace_s: float = Field(default=570, description="Seconds from SIGTERM to SIGKILL: the time to save.")
     observe_s: float = Field(default=10, description="Seconds between two looks at the progress that are reported.")
     # Not a RetryPolicy on the asset: Dagster applies that to a cancelled step too, and would start the trainer again.
     retries: int = Field(default=1, description="Times a crashed trainer is started again; it goes on where it saved.")
@@ -40,10 +50,18 @@ class Trainer(dg.ConfigurableResource):
         """Train what the run file says; `report` hears the new lines of progress.jsonl. dg.Failure if it fails."""
         for left in reversed(range(self.retries + 1)):
             try:
-                return self.run([sys.executable, "-m", "emo_model.train", str(run_file)], run_file.parent, report)
+                return self.run(self.command(run_file), run_file.parent, report)
             except dg.Failure as failure:
                 if not left or not failure.allow_retries:
                     raise
+
+    def command(self, run_file: Path) -> list[str]:
+        """The trainer's command line."""
+        grace = max(1, int(self.grace_s - MARGIN_S))
+        given = [f"--processes={self.processes}", f"--grace={grace}"]
+        if self.engine == "slurm":
+            given.append(f"--slurm={self.slurm_options}")
+        return [sys.executable, "-m", "emo_model.train", str(run_file), *given]
 
     def run(self, command: list[str], run_dir: Path, report: Callable[[Rows], None]) -> None:
         """Any command that writes `progress.jsonl` into run_dir; what it prints lands in `train.log` there."""
@@ -61,7 +79,7 @@ class Trainer(dg.ConfigurableResource):
             raise dg.Failure(
                 f"the trainer ended with {process.returncode}: {_last_line(log)}",
                 metadata={"log": dg.MetadataValue.path(str(log))},
-                allow_retries=process.returncode != CONFIG_ERROR,
+                allow_retries=process.returncode not in NOT_AGAIN,
             )
 
 
@@ -97,21 +115,13 @@ def _process(command: list[str], output: Any, grace_s: float) -> Iterator[subpro
         stdout=output,
         stderr=subprocess.STDOUT,
         start_new_session=True,
-        preexec_fn=lambda: _stop_with_parent(parent),
+        preexec_fn=lambda: signalled_with_parent(signal.SIGTERM, parent),
     )
     try:
         yield process
     except BaseException:
         _stop(process, grace_s)
         raise
-
-
-def _stop_with_parent(parent: int) -> None:
-    """In the child, before it starts: have the kernel send SIGTERM when the parent is gone (Linux)."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it went before we asked
-            os._exit(128 + signal.SIGTERM)
 
 
 def _stop(process: subprocess.Popen, grace_s: float) -> None:

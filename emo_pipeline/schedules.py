@@ -51,20 +51,24 @@ def weekly_retrain(context: dg.ScheduleEvaluationContext, data: Data) -> dg.RunR
 
 
 def retrain_config(instance: dg.DagsterInstance) -> dict[str, Any]:
-    """What each asset was last launched with: preset, steps and test clips stay what somebody chose in the launchpad.
+    """What each asset was last launched with: preset, steps, test clips and where training runs (the resource trainer)
+    stay what somebody chose in the launchpad.
 
     The run builds the dataset first. If the manifests then hold what the last training read, it stops there, green.
     """
-    chosen = {asset: config for asset in RETRAINED if (config := _launched_with(instance, asset))}
+    chosen = {asset: config for asset in RETRAINED if (config := _launched_with(instance, "ops", asset))}
     image = {**chosen.get("image_checkpoint", {}), "only_if_changed": True}
-    return {"ops": {asset: {"config": config} for asset, config in (chosen | {"image_checkpoint": image}).items()}}
+    ops = {asset: {"config": config} for asset, config in (chosen | {"image_checkpoint": image}).items()}
+    trainer = _launched_with(instance, "resources", "image_checkpoint", "trainer")
+    return {"ops": ops} | ({"resources": {"trainer": {"config": trainer}}} if trainer else {})
 
 
-def _launched_with(instance: dg.DagsterInstance, asset: str) -> dict[str, Any]:
+def _launched_with(instance: dg.DagsterInstance, what: str, asset: str, name: str | None = None) -> dict[str, Any]:
+    """The configuration of an op or a resource (`name`; of the asset otherwise) in the run that made the asset last."""
     made = latest(instance, asset)
     run = instance.get_run_by_id(made.run_id) if made else None
-    ops: Any = run.run_config.get("ops", {}) if run else {}
-    return ops.get(asset, {}).get("config", {})
+    given: Any = run.run_config.get(what, {}) if run else {}
+    return given.get(name or asset, {}).get("config", {})
 
 
 def nothing_new(instance: dg.DagsterInstance) -> str | None:

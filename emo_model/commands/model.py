@@ -32,6 +32,10 @@ FILE = click.Path(path_type=Path)
 )
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="CPU threads; the same number gives the same bits.")
+@click.option(
+    "--processes", default=0, help="Ranks (GPUs) on a machine, under torchrun; 0: one, with Slurm all it gives."
+)
+@click.option("--slurm", metavar="OPTIONS", help="Submit a job with these options of sbatch, one torchrun a node.")
 def train(
     stage: Literal["image", "video", "speed"],
     run_dir: Path,
@@ -39,41 +43,48 @@ def train(
     preset: str,
     noise: str | None,
     changed: tuple[str, ...],
+    processes: int,
+    slurm: str | None,
     **numbers: Any,
 ) -> None:
     """Train one STAGE (section 3.3: image, then video, then speed) in RUN_DIR.
 
-    Reads the manifests of the data root. The same command goes on where it was stopped.
+    Reads the manifests of the data root. The same command goes on where it was stopped, and so does
+    `python -m emo_model.train RUN_DIR/run.json`.
     """
+    from emo_model.config import preset as sizes_of
     from emo_model.data.manifests import manifest_path
-    from emo_model.data.store import DataRoot, write_text
+    from emo_model.data.store import DataRoot
+    from emo_model.train.__main__ import main
+    from emo_model.train.begin import begin, provenance
     from emo_model.train.config import RunSpec
-    from emo_model.train.loop import Interrupted
-    from emo_model.train.loop import train as train_stage
+    from emo_model.train.ranks import GRACE_S
+    from emo_model.train.slurm import submit
 
-    root = DataRoot.from_environment().require()
+    root, run_dir = DataRoot.from_environment().require(), run_dir.absolute()
     clips = "stage1" if stage == "image" else "stage2"
     heldout = manifest_path(root, f"held_out_{clips}")
+    manifest, run_file = manifest_path(root, f"train_{clips}"), run_dir / "run.json"
     spec = RunSpec(
         stage=stage,
         preset=preset,
-        start=start.absolute() if start else None,
-        manifest=manifest_path(root, f"train_{clips}"),
+        start=start and start.absolute(),  # a job may run elsewhere
+        manifest=manifest,
         heldout=heldout if _has_rows(heldout) else None,
         root=root.path,
-        run_dir=run_dir.absolute(),
+        run_dir=run_dir,
         speed_buckets=_buckets(root) if stage == "speed" else None,
         changed=_named(changed) | ({} if noise is None else {"noise": noise}),
+        # A run that goes on keeps its own copy of the manifest it began with.
+        provenance=RunSpec.read(run_file).provenance if run_file.exists() else provenance(manifest),
         **numbers,
     )
-    record = run_dir / "run.json"  # where a run went on from, for whoever asks from whom a model learned
-    if not record.exists():
-        write_text(record, spec.model_dump_json(indent=2))
-    try:
-        click.echo(train_stage(spec, report=_tell))
-    except Interrupted as interrupted:
-        click.echo(f"emo: {interrupted}", err=True)
-        raise SystemExit(interrupted.exit_code) from None
+    spec.config(sizes_of(preset).train)  # a number that does not fit is told before anything is written
+    begin(spec)
+    if slurm is None:
+        raise SystemExit(main([str(run_file), f"--processes={processes}"]))
+    for line in submit(run_file, slurm, processes, GRACE_S).lines():
+        click.echo(line)
 
 
 def _named(changed: tuple[str, ...]) -> dict[str, str]:
@@ -82,11 +93,6 @@ def _named(changed: tuple[str, ...]) -> dict[str, str]:
         if "=" not in text:
             raise UserError(f"{text!r}: NAME=VALUE is wanted; run: emo train --set ema_decay=0.999")
     return dict(text.split("=", 1) for text in changed)
-
-
-def _tell(row: dict) -> None:
-    if row["step"] % 10 == 0 or row["step"] == 1:
-        click.echo(f"step {row['step']:>7}  loss {row['loss']:.4f}  {row['seconds']:.2f} s", err=True)
 
 
 def _has_rows(manifest: Path) -> bool:

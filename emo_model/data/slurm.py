@@ -6,14 +6,12 @@ A task is `emo prepare --shard SHARD`, the job behind the array `emo prepare --d
 data root and this environment must lie where every node sees them, on a file system whose locks reach across nodes.
 """
 
-import os
 import shlex
-import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from emo_model import slurm
 from emo_model.data.pipeline import unfinished
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
@@ -56,44 +54,20 @@ def submit(root: DataRoot, options: str, workers: int) -> Submission:
     options: more options of sbatch, for both. workers: processes of a task where `options` has no --cpus-per-task.
     UserError where there is no Slurm or it refuses.
     """
-    chosen, shards, logs = _options(options), unfinished(root), root.path / "slurm"
+    chosen, shards, logs = slurm.options(options), unfinished(root), root.path / "slurm"
     logs.mkdir(exist_ok=True)
     pattern = str(logs).replace("%", "%%")
     words = {"python": shlex.quote(sys.executable), "shards": shlex.join(shards), "workers": workers}
-    array = None
+    array, here = None, {"EMO_DATA": str(root.path)}
     if shards:
         ours = [f"--array=0-{len(shards) - 1}", "--job-name=emo-shard", f"--output={pattern}/%x-%A_%a.txt"]
-        array = _sbatch(root, [*chosen, *ours], _SHARD.format(**words))
+        array = slurm.sbatch([*chosen, *ours], _SHARD.format(**words), here)
     after = [f"--dependency=afterany:{array}"] if array else []
     try:
         ours = ["--job-name=emo-dataset", f"--output={pattern}/%x-%j.txt"]
-        dataset = _sbatch(root, [*chosen, *after, *ours], _DATASET.format(**words))
+        dataset = slurm.sbatch([*chosen, *after, *ours], _DATASET.format(**words), here)
     except UserError:
         if array:
-            subprocess.run(["scancel", array])
+            slurm.cancel(array)
         raise
     return Submission(shards, array, dataset, logs)
-
-
-def _options(text: str) -> list[str]:
-    """The words of a user's options. Anything else would be the name of a script to sbatch."""
-    try:
-        words = shlex.split(text)
-    except ValueError as error:
-        raise UserError(f"--slurm {text!r}: {error}; write: --slurm '--partition=NAME --cpus-per-task=8'") from error
-    if wrong := [word for word in words if not word.startswith("-")]:
-        raise UserError(f"--slurm: wanted options of sbatch as --NAME=VALUE; got {wrong[0]!r}")
-    return words
-
-
-def _sbatch(root: DataRoot, options: list[str], script: str) -> str:
-    """The new job's number."""
-    if shutil.which("sbatch") is None:
-        raise UserError("there is no sbatch on this machine; run it where one submits to Slurm, or without --slurm")
-    environment = os.environ | {"EMO_DATA": str(root.path)}
-    command = ["sbatch", "--parsable", *options]
-    done = subprocess.run(command, input=script, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip().splitlines()
-        raise UserError(f"Slurm refused: {said[-1] if said else done.returncode}; mend what stands behind --slurm")
-    return done.stdout.strip().partition(";")[0]

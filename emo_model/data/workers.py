@@ -4,12 +4,10 @@ To start a process and import its libraries takes seconds, and a shard has a doz
 The processes die with their parent, however it dies, and forget a step's models when the next one begins.
 """
 
-import ctypes
 import gc
 import multiprocessing
 import os
 import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -17,6 +15,8 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from types import TracebackType
 from typing import Any, Self, TypeVar
+
+from emo_model.processes import signalled_with_parent
 
 Job = TypeVar("Job")
 Done = TypeVar("Done")
@@ -121,7 +121,4 @@ def _do(step: str, work: Callable[[Job], Done], job: Job) -> Done:
 def _die_with_parent(parent: int) -> None:
     """In a worker: be killed when the parent dies, however it dies (Linux; elsewhere the pool's pipe ends us)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
+    signalled_with_parent(signal.SIGKILL, parent)

@@ -163,6 +163,7 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
             if run.config.sample_every and step % run.config.sample_every == 0 and not stopped:
                 _sample(run, data, step, lambda: interruption.signal)
             if stopped and not last:
+                run.accelerator.wait_for_everyone()  # who starts ranks takes the first to end for a failure of all
                 raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
     if summary.get("loss_end") is None or done < run.numbers.steps:
@@ -482,7 +483,8 @@ def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[
     raise LossStopped(
         f"stage {run.stage.name}, step {step}: loss {loss:.4g}, gradient norm {norm:.4g} "
         f"(wanted: finite, at most {run.config.highest_loss:g}); the batch's clips are in {path}; "
-        f"the last checkpoint is untouched; look at the clips or lower learning_rate, then run again"
+        f"the last checkpoint is untouched; look at the clips, or go on from it more slowly, "
+        f"run: emo train {run.stage.name} NEW_RUN_DIR --start {run.frozen} --learning-rate {run.numbers.learning_rate / 2:g}"
     )
 
 

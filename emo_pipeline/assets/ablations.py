@@ -43,6 +43,7 @@ class SpeedAblationConfig(AblationConfig):
     kinds={"pytorch"},
     owners=[OWNER],
     code_version=CODE_VERSION,
+    pool="gpu",
 )
 @one_line
 def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfig, data: Data) -> dg.MaterializeResult:
@@ -58,6 +59,7 @@ def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfi
     kinds={"pytorch"},
     owners=[OWNER],
     code_version=CODE_VERSION,
+    pool="gpu",
 )
 @one_line
 def face_region_ablation(context: dg.AssetExecutionContext, config: AblationConfig, data: Data) -> dg.MaterializeResult:

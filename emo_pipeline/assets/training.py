@@ -108,7 +108,7 @@ def _stage_asset(
         code_version=CODE_VERSION,
         description=text,
         check_specs=[check.spec(asset) for check in GUARDS],
-        pool="trainer",
+        pool="gpu",
         op_tags={"dagster/priority": "10"},
         output_required=stage != "image",  # not made where nothing changed: then the stages after it are skipped too
     )
@@ -166,8 +166,10 @@ def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", train
     def report(rows: Rows) -> None:
         run.curve(rows, CURVES)
         last = rows[-1]
-        context.log.info(f"step {last['step']}: loss {last['loss']:.4f}")
+        pace = sum(row["seconds"] for row in rows) / len(rows)
+        context.log.info(f"step {last['step']}: loss {last['loss']:.4f}, {pace:.2f} s a step")
         seen = {"step": last["step"], "loss": last["loss"], "learning rate": last["lr"], "MLflow": run.link}
+        seen["seconds a step"] = round(pace, 4)
         context.log_event(dg.AssetObservation(asset_key=asset, metadata=seen))
         samples()
 

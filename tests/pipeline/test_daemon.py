@@ -32,6 +32,11 @@ TICKS = """query($on: ScheduleSelector!) { scheduleOrError(scheduleSelector: $on
 START = """mutation($on: ScheduleSelector!) { startSchedule(scheduleSelector: $on) {
     __typename ... on PythonError { message } } }"""
 ASSETS = "{ assetNodes { assetKey { path } assetMaterializations(limit: 1) { runId } } }"
+TERMINATE = """mutation($run: String!) { terminateRun(runId: $run) {
+    __typename ... on PythonError { message } ... on TerminateRunFailure { message } } }"""
+AGAIN = """mutation($run: String!) {
+    launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: FROM_FAILURE}) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }"""
 PLACE = {"repositoryLocationName": "tests.pipeline.every_minute", "repositoryName": "__repository__"}
 
 
@@ -51,6 +56,10 @@ class Server:
 
     def launch(self, job: str, ops: dict[str, Any] | None = None, partition: str | None = None) -> None:
         """Launch a job and wait until it has succeeded."""
+        self.succeeds(self.launched(job, ops, partition))
+
+    def launched(self, job: str, ops: dict[str, Any] | None = None, partition: str | None = None) -> str:
+        """Launch a job; the run's id."""
         tags = [{"key": "dagster/partition", "value": partition}] if partition else []
         params = {
             "selector": {**PLACE, "pipelineName": job},
@@ -59,14 +68,18 @@ class Server:
         }
         launched = self.ask(LAUNCH, params=params)["launchRun"]
         assert launched["__typename"] == "LaunchRunSuccess", launched
-        self.succeeds(launched["run"]["runId"])
+        return launched["run"]["runId"]
 
     def runs(self) -> dict[str, dict[str, Any]]:
         return {run["runId"]: run for run in self.ask(RUNS)["runsOrError"]["results"]}
 
     def succeeds(self, run_id: str) -> None:
+        assert self.ends(run_id) == "SUCCESS", self.runs()[run_id]
+
+    def ends(self, run_id: str) -> str:
+        """Wait for a run; its last status."""
         wait(lambda: self.runs()[run_id]["status"] in ("SUCCESS", "FAILURE", "CANCELED"), 600)
-        assert self.runs()[run_id]["status"] == "SUCCESS", self.runs()[run_id]
+        return self.runs()[run_id]["status"]
 
     def ticks(self) -> list[dict[str, Any]]:
         """The schedule's finished ticks, the newest first."""
@@ -154,6 +167,34 @@ def test_a_shard_then_training_then_evaluation_from_the_ui(server: Server) -> No
     assert {f"{stage}_checkpoint" for stage in STAGES} | {"clip_rows", "comparison_table", "champion_model"} <= set(
         made
     )
+
+
+@pytest.mark.long
+def test_a_training_cancelled_in_the_ui_and_run_again_goes_on_where_it_was(server: Server) -> None:
+    """After the test above: a second training, cancelled in mid-stage, then "Re-execute from failure"."""
+    from emo_pipeline.tracking import Tracking
+
+    steps = 120
+    image = {"image_checkpoint": {"config": {"steps": steps, "batch_size": 1}}}
+    first = server.launched("train_all", TRAINING | image)
+    folder = server.data / "6_checkpoints" / "image" / first
+    progress = folder / "progress.jsonl"
+    wait(lambda: progress.exists() and len(progress.read_text().splitlines()) >= 10, 240)
+    assert server.ask(TERMINATE, run=first)["terminateRun"]["__typename"] == "TerminateRunSuccess"
+    assert server.ends(first) == "CANCELED"
+    before = progress.read_text()
+    (saved,) = (folder / "checkpoints").glob("step-*")
+    assert int(saved.name.removeprefix("step-")) == len(before.splitlines()) < steps
+
+    again = server.ask(AGAIN, run=first)["launchRunReexecution"]
+    assert again["__typename"] == "LaunchRunSuccess", again
+    server.succeeds(again["run"]["runId"])
+    assert progress.read_text().startswith(before)  # with its seconds: no step was made twice
+    tracked = Tracking(folder=str(server.data)).run("image_checkpoint", first)
+    found = tracked.client.search_runs([tracked.experiment_id], f"tags.`dagster.root_run_id` = '{first}'")
+    assert sorted(run.data.tags["dagster.asset"] for run in found) == sorted(f"{stage}_checkpoint" for stage in STAGES)
+    steps_logged = [point.step for point in tracked.client.get_metric_history(tracked.run_id, "loss")]
+    assert steps_logged == list(range(1, steps + 1))
 
 
 @pytest.mark.long

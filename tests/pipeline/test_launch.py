@@ -74,8 +74,10 @@ def test_a_resumed_file_repeats_no_row_and_half_a_line_waits(tmp_path: Path) -> 
     assert [row["step"] for row in next(told)] == [9, 10]
 
 
-@pytest.mark.parametrize(("code", "again"), [(2, False), (1, True)])
-def test_an_error_of_the_users_making_is_not_tried_again(tmp_path: Path, code: int, again: bool) -> None:
+@pytest.mark.parametrize(("code", "again"), [(2, False), (1, True), (143, False)])
+def test_an_error_of_the_users_making_is_not_tried_again_nor_a_trainer_that_somebody_stopped(
+    tmp_path: Path, code: int, again: bool
+) -> None:
     failing = [sys.executable, "-c", f"import sys; print('lower learning_rate'); sys.exit({code})"]
     with pytest.raises(dg.Failure, match="lower learning_rate") as failed:
         Trainer().run(failing, tmp_path, lambda rows: None)
@@ -86,6 +88,22 @@ def test_the_real_trainer_ends_with_one_line_where_the_run_file_is_missing(tmp_p
     with pytest.raises(dg.Failure, match="no run file") as failed:
         Trainer().train(tmp_path / "run.json", lambda rows: None)
     assert failed.value.allow_retries is False
+
+
+@pytest.mark.parametrize(
+    ("trainer", "options"),
+    [
+        (Trainer(processes=8), ["--processes=8", "--grace=540"]),
+        (
+            Trainer(engine="slurm", slurm_options="--nodes=2 --gpus-per-node=8", grace_s=20),
+            ["--processes=0", "--grace=1", "--slurm=--nodes=2 --gpus-per-node=8"],
+        ),
+    ],
+)
+def test_ranks_and_slurm_are_the_trainers_to_start_and_end_before_it_is_killed(
+    trainer: Trainer, options: list[str]
+) -> None:
+    assert trainer.command(Path("run.json"))[1:] == ["-m", "emo_model.train", "run.json", *options]
 
 
 def test_a_cancelled_run_lets_the_trainer_save(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
 from emo_model.data.policy import make_own, policy
 from emo_model.data.store import DataRoot
+from emo_pipeline import schedules
 from emo_pipeline.schedules import RETRAINED, retrain_config, weekly_retrain
 from emo_pipeline.versions import POLICY_HASH
 from tests.pipeline.conftest import report
@@ -138,6 +140,18 @@ def test_retraining_keeps_what_was_chosen_in_the_launchpad(defs: dg.Definitions,
         "base_weights": {"config": {"preset": "TINY", "seed": 7}},
         "image_checkpoint": {"config": {"only_if_changed": True}},
     }
+
+
+def test_retraining_runs_where_the_last_training_ran(
+    defs: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it the default, a model trained on a cluster would be trained again on the machine of the scheduler."""
+    chosen = {"trainer": {"config": {"engine": "slurm", "slurm_options": "--nodes=2"}}}
+    job = defs.resolve_job_def("retrain")
+    run = instance.create_run_for_job(job, run_config={"resources": chosen})
+    monkeypatch.setattr(schedules, "latest", lambda instance, asset: SimpleNamespace(run_id=run.run_id))
+    assert retrain_config(instance)["resources"] == chosen
+    assert dg.validate_run_config(job, retrain_config(instance))
 
 
 def test_every_asset_of_retrain_with_a_launchpad_keeps_its_choices(defs: dg.Definitions) -> None:
