@@ -484,7 +484,8 @@ def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[
         f"stage {run.stage.name}, step {step}: loss {loss:.4g}, gradient norm {norm:.4g} "
         f"(wanted: finite, at most {run.config.highest_loss:g}); the batch's clips are in {path}; "
         f"the last checkpoint is untouched; look at the clips, or go on from it more slowly, "
-        f"run: emo train {run.stage.name} NEW_RUN_DIR --start {run.frozen} --learning-rate {run.numbers.learning_rate / 2:g}"
+        f"run: emo train {run.stage.name} NEW_RUN_DIR --start {run.frozen} "
+        f"--learning-rate {run.numbers.learning_rate / 2:g}"
     )
 
 
