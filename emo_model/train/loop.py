@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -35,6 +36,7 @@ from emo_model.train.objective import Objective, draw, fixed_draw
 from emo_model.train.run_folder import Interruption, Progress, locked
 
 Report = Callable[[dict[str, Any]], None]
+RANKS_WAIT = timedelta(minutes=30)  # for each other: one saves while the others stand in the next step; NCCL's is 10
 
 
 class Clips(Protocol):
@@ -113,7 +115,8 @@ def train(
 
 def _owned(run_dir: Path) -> AbstractContextManager[None]:
     """The run folder is the first rank's; the others belong to it."""
-    return locked(run_dir) if PartialState(cpu=not torch.cuda.is_available()).is_main_process else nullcontext()
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=RANKS_WAIT)
+    return locked(run_dir) if state.is_main_process else nullcontext()
 
 
 def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
