@@ -57,16 +57,17 @@ def run_spec(
 
     UserError where its inputs are missing, or this run folder was begun with other numbers or clips.
     """
+    from emo_model.config import preset
     from emo_model.data.manifests import manifest_path
     from emo_model.train.begin import begin as begin_run
     from emo_model.train.begin import provenance
     from emo_model.train.config import RunSpec
 
-    start, preset, seed = _start(context, root, stage, begin)
+    start, size, seed = _start(context, root, stage, begin)
     manifest, heldout = manifest_path(root, f"train_{clips}"), manifest_path(root, f"held_out_{clips}")
     spec = RunSpec(
         stage=stage,
-        preset=preset,
+        preset=size,
         seed=seed,
         start=start,
         manifest=manifest,
@@ -77,6 +78,7 @@ def run_spec(
         provenance=provenance(manifest) | {"dagster_run": lineage(context)},
         **numbers,
     )
+    spec.config(preset(spec.preset).train)  # a number that does not fit is told before anything is written
     begin_run(spec)
     return spec
 

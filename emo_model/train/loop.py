@@ -2,7 +2,7 @@
 
 A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
 bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json, clips.parquet (the manifest it
-learns from) and checkpoints/step-NNNNNNN.
+learns from) and checkpoints/step-NNNNNNN, and samples/step-NNNNNNN.
 """
 
 import json
@@ -10,6 +10,7 @@ import math
 import os
 import signal
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, PartialState
+from accelerate.utils import gather_object
 from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
@@ -31,9 +33,13 @@ from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
+from emo_model.train.compiling import compile_repeated, uncompiled
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
+from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
-from emo_model.train.run_folder import Interruption, Progress, locked
+from emo_model.train.optimizer import adamw
+from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
+from emo_model.train.samples import sample
 
 Report = Callable[[dict[str, Any]], None]
 RANKS_WAIT = timedelta(minutes=30)  # for each other: one saves while the others stand in the next step; NCCL's is 10
@@ -76,6 +82,8 @@ class Run:
     optimizer: torch.optim.Optimizer
     names: dict[nn.Parameter, str]
     average: dict[str, Tensor]  # of the trained parameters; empty: none is kept
+    done: int  # steps of the run so far
+    frozen: Path  # checkpoint folder that holds the frozen parts as they are
 
     @property
     def checkpoints(self) -> Path:
@@ -101,6 +109,7 @@ def train(
 
         chosen = preset(spec.preset)
         network, config = network or chosen.network, config or chosen.train
+    config = with_recipe_of_start(spec, spec.config(config))
     if spec.threads:
         torch.set_num_threads(spec.threads)
     with _owned(spec.run_dir), Interruption() as interruption:
@@ -120,8 +129,7 @@ def _owned(run_dir: Path) -> AbstractContextManager[None]:
 
 
 def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
-    folder, main = run.checkpoints, run.accelerator.is_main_process
-    done = _resume(run)
+    folder, main, done = run.checkpoints, run.accelerator.is_main_process, run.done
     progress = Progress(run.spec.run_dir, keep=done) if main else None
     summary = _summary(run) or _begin(run, data)
     run.accelerator.wait_for_everyone()
@@ -137,6 +145,8 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
             last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
             if last or stopped or step % run.config.checkpoint_every == 0:
                 _save(run, step)
+            if run.config.sample_every and step % run.config.sample_every == 0 and not stopped:
+                _sample(run, data, step, lambda: interruption.signal)
             if stopped and not last:
                 run.accelerator.wait_for_everyone()  # who starts ranks takes the first to end for a failure of all
                 raise Interrupted(stopped, folder / _name(step))
@@ -156,7 +166,7 @@ def _told_to_stop(run: Run, interruption: Interruption) -> int:
 
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
-    numbers = spec.numbers(config)
+    numbers = config.of(stage.name)
     # The tail of ReferenceNet gives no map and gets no gradient.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
@@ -164,20 +174,30 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         mixed_precision=config.mixed_precision,
         kwargs_handlers=[parallel],
     )
-    emo, scheduler = _network(spec, stage, network, config)
+    saved = _newest(spec, accelerator)
+    emo, scheduler, start = _started(spec, stage, network, config, accelerator) if saved is None else saved.network
+    _refuse_other_sizes(emo.config, network, start)
+    _refuse_other_run(spec, numbers, saved)
     trained = freeze(emo, stage)
+    if config.mixed_precision == "bf16":
+        frozen_in_half(emo)
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
-    optimizer = torch.optim.AdamW(
-        _groups(emo, trained, numbers),
-        numbers.learning_rate,
-        betas=(0.9, config.beta2),
-        weight_decay=config.weight_decay,
-    )
+    optimizer = adamw(_groups(emo, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
+    compile_repeated(emo, config.compile)
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
+    # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
-    return Run(spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names, average)
+    if saved is not None:
+        with torch.no_grad():
+            for name, tensor in saved.newest.items():
+                trained[name].copy_(tensor)
+        checkpoint.restore_optimizer(optimizer, saved.optimizer, names)
+    done = 0 if saved is None else saved.state["step"]
+    return Run(
+        spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names, average, done, start
+    )
 
 
 def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
@@ -196,13 +216,46 @@ def _groups(emo: EMO, trained: Mapping[str, nn.Parameter], numbers: StageTrainin
     ]
 
 
-def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig) -> tuple[EMO, DDIMScheduler]:
+def frozen_in_half(emo: EMO) -> None:
+    """Hold the frozen matrices and convolutions in bfloat16, as autocast would cast them in every step: the same
+    results to the bit, half the memory. Norms stay float32."""
+    for module in emo.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            for parameter in module.parameters(recurse=False):
+                if not parameter.requires_grad:
+                    parameter.data = parameter.data.to(torch.bfloat16)
+
+
+def _newest(spec: RunSpec, accelerator: Accelerator) -> checkpoint.Saved | None:
+    """The run's newest whole checkpoint. Damaged ones (a power cut, a bad disk) are set aside with a warning."""
+    folder = spec.run_dir / "checkpoints"
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            for half in folder.glob(".step-*"):
+                checkpoint.remove(half)
+        for step in sorted(folder.glob("step-*"), reverse=True):
+            try:
+                return checkpoint.load(step)
+            except checkpoint.Damaged as damaged:
+                if accelerator.is_main_process:
+                    aside = step.rename(step.with_name(f"damaged-{step.name}-{time.time_ns()}"))
+                    warnings.warn(f"{damaged}; moved to {aside}, going on from the one before", stacklevel=2)
+    return None
+
+
+Network = tuple[EMO, DDIMScheduler, Path]  # and the checkpoint folder it came from
+
+
+def _started(
+    spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig, accelerator: Accelerator
+) -> Network:
+    """What the first step of a run starts from."""
     if spec.start is not None:
         came = json.loads((spec.start / "provenance.json").read_text()).get("stage") if spec.start.is_dir() else None
         first = stage.follows is None  # the first stage may also go on from a finished model, for another round
         if came is not None and not first and came not in (stage.name, stage.follows):
             raise UserError(f"stage {stage.name} starts from {stage.follows}, but {spec.start} is of stage {came}")
-        return checkpoint.load_network(spec.start, spec.speed_buckets), diffusion.load_schedule(spec.start)
+        return checkpoint.load_network(spec.start, spec.speed_buckets), diffusion.load_schedule(spec.start), spec.start
     if stage.follows is not None:
         raise UserError(
             f"stage {stage.name} starts from a checkpoint of stage {stage.follows}, and none is given; "
@@ -214,7 +267,35 @@ def _network(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
 
         report = "".join(f"{loaded.line()}\n" for loaded in from_base_weights(emo))
         write_text(spec.run_dir / "base_weights.txt", report)
-    return emo, diffusion.schedule(diffusion.RECIPES[config.noise])
+    scheduler = diffusion.schedule(diffusion.RECIPES[config.noise])
+    start = spec.run_dir / "start"
+    if accelerator.is_main_process and not start.exists():
+        checkpoint.save(start, emo, scheduler, spec.provenance | {"stage": None, "step": 0, "seed": spec.seed})
+    return emo, scheduler, start
+
+
+def _refuse_other_sizes(came: EMOConfig, wanted: EMOConfig, folder: Path) -> None:
+    if came == wanted:
+        return
+    other = [f"{n} {getattr(came, n)} instead of {getattr(wanted, n)}" for n in EMOConfig.model_fields
+             if getattr(came, n) != getattr(wanted, n)]  # fmt: skip
+    raise UserError(
+        f"{folder} holds a network of other sizes ({'; '.join(other[:3])}); "
+        "train it with the preset it was made with, run: emo train --preset NAME"
+    )
+
+
+def _refuse_other_run(spec: RunSpec, numbers: StageTraining, saved: checkpoint.Saved | None) -> None:
+    """Steps, rates and batches may change on the way; what a run is may not."""
+    if saved is None:
+        return
+    for name, wanted in (("stage", spec.stage), ("seed", spec.seed)):
+        if (came := saved.provenance.get(name)) != wanted:
+            raise UserError(
+                f"{spec.run_dir} holds a run of {name} {came}, not {wanted}; run again with another run folder"
+            )
+    if (done := saved.state["step"]) > numbers.steps:
+        raise UserError(f"{spec.run_dir} has {done} steps, more than the {numbers.steps} asked for; raise --steps")
 
 
 def _clips(spec: RunSpec, manifest: Path, name: str, network: EMOConfig) -> Clips:
@@ -287,7 +368,7 @@ def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, A
             accelerator.backward(loss / run.numbers.accumulate)
     with _timed(seconds, "optimizer_s"):
         norm = float(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm))
-        _stop_if_lost(run, step, max(losses, key=_badness), norm, seen)
+        _stop_if_lost(run, step, _worst(run, losses), norm, seen)
         rate = learning_rate(run.config, run.numbers, step)
         for group in run.optimizer.param_groups:
             group["lr"] = rate * group["times"]
@@ -295,10 +376,11 @@ def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, A
         run.optimizer.zero_grad(set_to_none=True)
         _follow(run, step)
     split = {name: round(value, 4) for name, value in seconds.items()}
-    memory = {"gpu_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    clips = run.numbers.batch_size * run.numbers.accumulate * accelerator.num_processes
     return {
         "step": step, "loss": _over_ranks(run, losses), "lr": rate, "gradient_norm": norm,
-        "seconds": round(sum(seconds.values()), 4), **split, **memory,
+        "seconds": round(sum(seconds.values()), 4), **split,
+        "clips_per_s": round(clips / sum(seconds.values()), 3), "peak_bytes": peak_bytes(),
     }  # fmt: skip
 
 
@@ -309,8 +391,10 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
     seconds[name] += time.perf_counter() - started
 
 
-def _badness(loss: float) -> float:
-    return loss if math.isfinite(loss) else math.inf
+def _worst(run: Run, losses: list[float]) -> float:
+    """The highest loss of any rank's micro-batches; NaN where there is one."""
+    worst = torch.tensor(losses, dtype=torch.float64, device=run.accelerator.device).max()
+    return float(run.accelerator.gather(worst).max()) if run.accelerator.num_processes > 1 else float(worst)
 
 
 def _over_ranks(run: Run, losses: list[float]) -> float:
@@ -339,53 +423,50 @@ def learning_rate(config: TrainConfig, numbers: StageTraining, step: int) -> flo
 def validate(run: Run, clips: Clips) -> float:
     """Mean loss on fixed clips, fixed timesteps and fixed noise: the same question at a stage's start and end."""
     objective, losses = run.accelerator.unwrap_model(run.objective), []
-    with _offered(run):
+    with _offered(run), run.accelerator.autocast():
         for i, batch in enumerate(clips.fixed_batches(run.config.validation_batches, run.config.validation_batch_size)):
             fixed = fixed_draw(_latent_shape(run, batch), run.config, seed=i)
             losses += objective(_to(batch, run.accelerator.device), fixed).tolist()
     return float(np.mean(losses))
 
 
+def _sample(run: Run, data: Mapping[str, Clips], step: int, told: Callable[[], object]) -> None:
+    if run.accelerator.is_main_process:
+        batch = data.get("heldout", data["train"]).fixed_batches(1, run.config.sample_clips)[0]
+        with _offered(run):
+            sample(run.spec, run.config, run.emo, run.scheduler, batch, step, told)
+
+
 @contextmanager
 def _offered(run: Run) -> Iterator[None]:
     """While this is open, the weights are those that a checkpoint offers: their average, where one is kept."""
-    newest = {name: parameter.detach().clone() for parameter, name in run.names.items() if name in run.average}
-    for parameter, name in run.names.items():
-        parameter.data.copy_(run.average.get(name, parameter))
+    _swap(run)
     try:
-        yield
+        with uncompiled(run.config.compile):
+            yield
     finally:
-        for parameter, name in run.names.items():
-            parameter.data.copy_(newest.get(name, parameter))
+        _swap(run)
+
+
+def _swap(run: Run) -> None:
+    for parameter, name in run.names.items():
+        if name in run.average:
+            parameter.data, run.average[name] = run.average[name], parameter.data
 
 
 def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[str]) -> None:
     if math.isfinite(loss) and math.isfinite(norm) and loss <= run.config.highest_loss:
         return
-    found = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "clip_id": list(clip_ids)}
+    seen = gather_object(clip_ids) if run.accelerator.num_processes > 1 else clip_ids
+    found = {"step": step, "loss": str(loss), "gradient_norm": str(norm), "clip_id": seen}
     path = run.spec.run_dir / "stopped.json"
-    path.write_text(json.dumps(found, indent=2) + "\n")
+    if run.accelerator.is_main_process:
+        write_text(path, json.dumps(found, indent=2) + "\n")
     raise LossStopped(
         f"stage {run.stage.name}, step {step}: loss {loss:.4g}, gradient norm {norm:.4g} "
         f"(wanted: finite, at most {run.config.highest_loss:g}); the batch's clips are in {path}; "
         f"the last checkpoint is untouched; look at the clips or lower learning_rate, then run again"
     )
-
-
-def _resume(run: Run) -> int:
-    """Load the newest checkpoint of this run folder; returns the steps done."""
-    if run.accelerator.is_main_process:
-        for half in run.checkpoints.glob(".step-*"):
-            checkpoint.remove(half)
-    newest = checkpoint.latest(run.checkpoints)
-    if newest is None:
-        return 0
-    tensors, state = checkpoint.load_training(newest)
-    offered = checkpoint.load_network(newest).state_dict()
-    run.emo.load_state_dict(offered | checkpoint.newest_weights(newest))
-    run.average = {name: offered[name].to(tensor) for name, tensor in run.average.items()}
-    checkpoint.restore_optimizer(run.optimizer, tensors, run.names)
-    return state["step"]
 
 
 def _save(run: Run, step: int) -> None:
@@ -403,7 +484,9 @@ def _save(run: Run, step: int) -> None:
     # (seed, step) is the position in the data and the state of every random draw alike.
     state = {"step": step, "seed": run.spec.seed, "batch_size": run.numbers.batch_size}
     folder = run.checkpoints / _name(step)
-    checkpoint.save(folder, run.emo, run.scheduler, provenance, tensors, state, run.average)
+    frozen = {part: run.frozen for part in checkpoint.saved_parts(run.emo) if part not in run.stage.trains}
+    checkpoint.save(folder, run.emo, run.scheduler, provenance, tensors, state, run.average, frozen)
+    run.frozen = folder
     checkpoint.keep_last(run.checkpoints, run.config.keep_checkpoints, run.config.milestone_every)
 
 

@@ -38,8 +38,8 @@ def test_emo_train_leaves_what_repeats_it_and_from_whom_it_learned(
     monkeypatch.setenv("EMO_DATA", str(root.path))
     monkeypatch.chdir(tmp_path)
 
-    def train(steps: int) -> tuple[int, str]:
-        options = ["--steps", str(steps), "--batch-size", "1", "--threads", "1"]
+    def train(steps: int, seed: int = 0) -> tuple[int, str]:
+        options = ["--steps", str(steps), "--batch-size", "1", "--threads", "1", "--seed", str(seed)]
         done = CliRunner().invoke(main, ["train", "image", "run", *options])
         return done.exit_code, done.output
 
@@ -53,5 +53,6 @@ def test_emo_train_leaves_what_repeats_it_and_from_whom_it_learned(
         DataRoot(tmp_path / "other").folder("5_manifest") / "train.parquet", manifest_path(root, "train_stage1")
     )
     assert train(1)[0] == 0 and RunSpec.read(tmp_path / "run" / "run.json") == begun
-    code, said = train(2)
-    assert code == 2 and "was begun with other numbers or clips (steps)" in said
+    assert train(2)[0] == 0 and RunSpec.read(tmp_path / "run" / "run.json").steps == 2  # longer than was begun
+    code, said = train(2, seed=1)
+    assert code == 2 and "was begun with other numbers or clips (seed)" in said
