@@ -80,7 +80,7 @@ def train(
         **numbers,
     )
     spec.config(sizes_of(preset).train)  # a number that does not fit is told before anything is written
-    begin(spec)
+    begin(spec, other_numbers=True)
     if slurm is None:
         raise SystemExit(main([str(run_file), f"--processes={processes}"]))
     for line in submit(run_file, slurm, processes, GRACE_S).lines():

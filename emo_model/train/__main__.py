@@ -12,6 +12,7 @@ from typing import Any
 
 from emo_model.errors import UserError, disk_errors_told
 from emo_model.train import ranks
+from emo_model.train.config import RunSpec
 from emo_model.train.ranks import Group
 
 
@@ -20,6 +21,7 @@ def main(arguments: list[str]) -> int:
     given = _parsed(arguments)
     group = Group(given.processes or 1, given.nodes, given.node, given.rendezvous, given.grace)
     try:
+        RunSpec.read(given.run)  # a wrong file is told at once, and not by every rank or after a wait in Slurm's queue
         if given.slurm is not None:
             from emo_model.train import slurm
 
@@ -47,7 +49,6 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
 def _train(run_file: Path) -> int:
     """This process's share: all of it, or one rank's. The first rank speaks for all."""
     ranks.joined()
-    from emo_model.train.config import RunSpec
     from emo_model.train.loop import Interrupted, train
 
     first = os.environ.get("RANK", "0") == "0"

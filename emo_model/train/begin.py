@@ -8,14 +8,17 @@ from emo_model.data.store import rows_sha256, write_text
 from emo_model.errors import UserError
 from emo_model.train.config import RunSpec
 
+NUMBERS = {"steps", "batch_size", "learning_rate", "changed", "threads"}  # may change while a run goes on
 
-def begin(spec: RunSpec) -> Path:
-    """Write run.json. UserError where the folder was begun with other numbers or clips."""
+
+def begin(spec: RunSpec, other_numbers: bool = False) -> Path:
+    """Write run.json. UserError where the folder was begun with other clips, another start or seed, or (unless they may
+    change) other numbers."""
     path = spec.run_dir / "run.json"
     if path.exists():
         before, now = _comparable(RunSpec.read(path)), _comparable(spec)
-        other = [name for name in before if before[name] != now[name]]
-        if other:
+        may = NUMBERS if other_numbers else set()
+        if other := [name for name in before if before[name] != now[name] and name not in may]:
             raise UserError(
                 f"{spec.run_dir} was begun with other numbers or clips ({', '.join(other)}); give those of {path} "
                 f"to go on, or begin another run: a new folder, in Dagster a new launch and no re-execution"
@@ -26,8 +29,10 @@ def begin(spec: RunSpec) -> Path:
 
 
 def _comparable(spec: RunSpec) -> dict[str, Any]:
-    """Without the commit: going on after a correction is allowed."""
-    return spec.model_dump() | {"provenance": {**spec.provenance, "git_commit": None}}
+    """Without where things lie, for a data root may move, and the commit: going on after a correction is allowed."""
+    start = spec.start and spec.start.parts[-3:]  # RUN/checkpoints/STEP
+    named = spec.model_dump(exclude={"root", "run_dir", "manifest", "heldout"})
+    return named | {"start": start, "provenance": {**spec.provenance, "git_commit": None}}
 
 
 def provenance(manifest: Path) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,6 +42,7 @@ from emo_model.train.run_folder import Interruption, Progress, locked, peak_byte
 from emo_model.train.samples import sample
 
 Report = Callable[[dict[str, Any]], None]
+RANKS_WAIT = timedelta(minutes=30)  # for each other: one saves while the others stand in the next step; NCCL's is 10
 
 
 class Clips(Protocol):
@@ -140,7 +142,8 @@ def _encode_clips(run: Run, clips: Clips, interruption: Interruption) -> None:
 
 def _owned(run_dir: Path) -> AbstractContextManager[None]:
     """The run folder is the first rank's; the others belong to it."""
-    return locked(run_dir) if PartialState(cpu=not torch.cuda.is_available()).is_main_process else nullcontext()
+    state = PartialState(cpu=not torch.cuda.is_available(), timeout=RANKS_WAIT)
+    return locked(run_dir) if state.is_main_process else nullcontext()
 
 
 def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
@@ -483,9 +486,7 @@ def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[
     raise LossStopped(
         f"stage {run.stage.name}, step {step}: loss {loss:.4g}, gradient norm {norm:.4g} "
         f"(wanted: finite, at most {run.config.highest_loss:g}); the batch's clips are in {path}; "
-        f"the last checkpoint is untouched; look at the clips, or go on from it more slowly, "
-        f"run: emo train {run.stage.name} NEW_RUN_DIR --start {run.frozen} "
-        f"--learning-rate {run.numbers.learning_rate / 2:g}"
+        f"the last checkpoint is untouched; look at the clips or lower learning_rate, then run again"
     )
 
 

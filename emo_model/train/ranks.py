@@ -68,7 +68,7 @@ def launch(run_file: Path, group: Group) -> int:
             rdzv_endpoint=group.rendezvous,
             rdzv_configs={} if group.nodes == 1 else {"rank": group.node},
             max_restarts=0,
-            signals_to_handle="SIGHUP",
+            signals_to_handle="SIGQUIT",  # the rest is ours; a closed terminal kills the agent, and the ranks save
             shutdown_timeout=group.grace_s,
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )

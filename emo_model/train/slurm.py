@@ -17,7 +17,7 @@ from pathlib import Path
 
 from emo_model import slurm
 
-# The ranks are told through Slurm: srun itself would answer SIGTERM by killing them. A wait that a trap cut short is
+# The ranks are told through Slurm: srun itself answers SIGTERM by giving its step up. A wait that a trap cut short is
 # waited again, which gives the step's own exit code. Steps do not inherit --cpus-per-task by themselves.
 _SCRIPT = """#!/bin/sh
 again=

@@ -50,9 +50,12 @@ def written(root: DataRoot) -> list[Path]:
 
 def test_the_launchpads_numbers_reach_the_trainer_and_mlflow(root: DataRoot, data: Data) -> None:
     given = {"ema_decay": 0.9, "accumulate": 2, "gradient_checkpointing": True}
-    _, tracking = launch(root, data, noise="modern", steps=7, changed=given)
+    result, tracking = launch(root, data, noise="modern", steps=7, changed=given)
     spec = RunSpec.read(written(root)[0])
     assert (spec.changed, spec.steps) == (given | {"noise": "modern"}, 7)
+    (seen,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+    live = seen.event_specific_data.asset_observation.metadata
+    assert live["step"].value == 2 and live["clips a second"].value == 2.0
     client, experiment = tracking._client()
     (run,) = client.search_runs([experiment])
     params = run.data.params

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from emo_model.train.begin import begin, provenance
 from emo_model.train.config import RunSpec
@@ -14,12 +15,12 @@ from tests.model.clips_on_disk import make_root
 HOME = Path(__file__).parents[3]
 
 
-def small_run(folder: Path, steps: int) -> Path:
+def small_run(folder: Path, steps: int, stage: Literal["image", "video"] = "image") -> Path:
     """RUN.json of a new run; its clips lie beside it."""
     root = make_root(folder / "root", {"ann": 20, "bob": 20})
     manifest = root.folder("5_manifest") / "train.parquet"
     spec = RunSpec(
-        stage="image", manifest=manifest, root=root.path, run_dir=folder / "run", steps=steps, batch_size=1, threads=1,
+        stage=stage, manifest=manifest, root=root.path, run_dir=folder / "run", steps=steps, batch_size=1, threads=1,
         provenance=provenance(manifest),
     )  # fmt: skip
     return begin(spec)

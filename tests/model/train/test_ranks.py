@@ -45,10 +45,11 @@ def test_ranks_save_and_end_when_their_launcher_is_killed_or_told_to_stop(tmp_pa
 
 
 def test_an_error_of_the_users_making_is_told_once_with_its_own_exit_code(tmp_path: Path) -> None:
-    agent = trainer(tmp_path / "run.json", "--processes=2", environment=ENVIRONMENT)
+    run = small_run(tmp_path, 4, stage="video")
+    agent = trainer(run, "--processes=2", environment=ENVIRONMENT)
     said = agent.communicate(timeout=120)[0]
-    assert agent.returncode == 2
-    assert said == f"no run file {tmp_path / 'run.json'}; run: emo train --help\n"
+    assert agent.returncode == 2 and len(said.splitlines()) == 1, said
+    assert said.startswith("stage video starts from a checkpoint of stage image, and none is given; run: emo train")
 
 
 @pytest.mark.long

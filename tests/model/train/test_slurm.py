@@ -61,10 +61,11 @@ def test_a_job_is_followed_stopped_and_submitted_again_and_ends_as_if_nothing_ha
 
 @pytest.mark.long
 def test_a_job_of_a_run_that_cannot_begin_ends_with_the_users_error(tmp_path: Path, cluster: dict[str, str]) -> None:
-    follower = trainer(tmp_path / "run.json", f"--slurm={OPTIONS}", environment=cluster)
+    run = small_run(tmp_path, 4, stage="video")
+    follower = trainer(run, f"--slurm={OPTIONS}", environment=cluster)
     assert follower.wait(180) == 2
-    (log,) = tmp_path.glob("slurm-*.txt")
-    assert "no run file" in log.read_text()
+    (log,) = run.parent.glob("slurm-*.txt")
+    assert "none is given; run: emo train image" in log.read_text()
 
 
 @pytest.mark.long
