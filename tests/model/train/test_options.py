@@ -12,7 +12,9 @@ from safetensors.torch import load_file
 
 from emo_model import diffusion
 from emo_model.cli import main
-from emo_model.data.store import DataRoot
+from emo_model.data.manifests import manifest_path
+from emo_model.data.records import MANIFEST
+from emo_model.data.store import DataRoot, write_rows
 from emo_model.errors import UserError
 from emo_model.networks.emo import EMO, seeded
 from emo_model.train import checkpoint, compiling, loop, optimizer
@@ -76,7 +78,8 @@ def test_the_presets_hold_their_own_rules(preset):
 def test_the_command_hands_on_what_is_set(tmp_path, monkeypatch):
     seen: list[RunSpec] = []
     monkeypatch.setenv("EMO_DATA", str(tmp_path / "data"))
-    DataRoot(tmp_path / "data").create()
+    root = DataRoot(tmp_path / "data").create()
+    write_rows(manifest_path(root, "train_stage1"), MANIFEST, [])
     monkeypatch.setattr("emo_model.train.loop.train", lambda given, report: seen.append(given))
     call = ["train", "image", str(tmp_path / "run"), "--noise", "modern", "--set", "ema_decay=0.999"]
     done = CliRunner().invoke(main, [*call, "--set", "loader_workers=3"])
