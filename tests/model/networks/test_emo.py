@@ -212,47 +212,6 @@ def test_a_dropped_clip_does_not_touch_its_neighbour_in_the_batch():
     assert (partly[1] - full[1]).abs().max() > 1e-3
 
 
-def test_gradient_checkpointing_changes_no_gradient():
-    given, gradients = inputs(), []
-    for checkpointing in (False, True):
-        emo = small(awake=True).train()
-        if checkpointing:
-            emo.enable_gradient_checkpointing()
-        features = emo.encode_frames(given["reference"], given["motion"])
-        emo(
-            given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"]
-        ).square().mean().backward()
-        gradients.append({name: p.grad for name, p in emo.named_parameters() if p.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-7, msg=name)
-
-
-def test_gradient_checkpointing_reaches_the_temporal_modules_and_the_speed_layers_in_them():
-    """diffusers' own switch does not: they run in hooks, outside the blocks that it recomputes."""
-    given, kept = inputs(), []
-    emo = small(awake=True).train()
-    emo.requires_grad_(False)
-    for part in (emo.temporal_modules, emo.speed_layers, emo.audio_layers):
-        part.requires_grad_(True)
-    for checkpointing in (False, True):
-        if checkpointing:
-            emo.enable_gradient_checkpointing()
-        weights = {parameter.data_ptr() for parameter in emo.parameters()}
-        sizes: dict[int, int] = {}
-
-        def pack(tensor, weights=weights, sizes=sizes):
-            if tensor.data_ptr() not in weights:
-                sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            features = emo.encode_frames(given["reference"], given["motion"])
-            emo(given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"])
-        kept.append(sum(sizes.values()))
-    assert kept[1] < 0.15 * kept[0], kept
-
-
 def test_latents_come_back_from_pixels_and_flat_colours_from_latents():
     emo = small()
     latents = 0.1 * inputs()["reference"]  # small enough that no pixel is clipped
