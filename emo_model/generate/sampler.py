@@ -1,6 +1,6 @@
 """Sampling (section 4.1): clip after clip of f frames, each going on from the last n of the one before."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from diffusers import DDIMScheduler
@@ -70,26 +70,16 @@ def noise(emo: EMO, seed: int, number: int) -> Tensor:
 
 def guided(
     emo: EMO, features: FrameFeatures, audio: Tensor, speed: float | None, mask: Tensor, scale: float
-) -> Callable[[Tensor, Tensor], Tensor]:
-    """Classifier-free guidance away from no portrait, no sound and no speed, both in one batch.
+) -> diffusion.Predict:
+    """Classifier-free guidance away from no portrait, no sound and no speed.
 
-    Scale 1 is one branch: the paper read literally. Region and motion frames stay in both, as in training.
+    Scale 1 is one branch: the paper read literally. Region and motion frames stay in both, as in training. Two calls
+    and not one of twice the batch: what a branch does not read is then not computed, and half the memory is enough.
     """
     paces = torch.full((1, audio.shape[0]), torch.nan if speed is None else speed).to(audio)
-    if scale == 1.0:
-        return lambda z, t: emo(z, t, features, audio[None], paces, mask[None])
-    both = _twice(features).keep(torch.tensor([1.0, 0.0]).to(audio))
-    sound = torch.stack([audio, torch.zeros_like(audio)])
-    paces = torch.cat([paces, torch.full_like(paces, torch.nan)])
-    masks = mask.expand(2, *mask.shape)
-
-    def predict(z: Tensor, t: Tensor) -> Tensor:
-        with_all, without = emo(z.repeat(2, 1, 1, 1, 1), t.repeat(2), both, sound, paces, masks).chunk(2)
-        return without + scale * (with_all - without)
-
-    return predict
-
-
-def _twice(features: FrameFeatures) -> FrameFeatures:
-    motion = {place: torch.cat([maps, maps]) for place, maps in (features.motion or {}).items()}
-    return FrameFeatures({name: torch.cat([m, m]) for name, m in features.reference.items()}, motion)
+    nothing = features.without_reference()
+    return diffusion.guided(
+        lambda z, t: emo(z, t, features, audio[None], paces, mask[None]),
+        lambda z, t: emo(z, t, nothing, mask=mask[None]),
+        scale,
+    )

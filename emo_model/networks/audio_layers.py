@@ -1,4 +1,8 @@
-"""Audio Layers (section 3.2): an audio-attention after each reference-attention hears the voice around a frame."""
+"""Audio Layers (section 3.2): an audio-attention after each reference-attention hears the voice around a frame.
+
+Shapes: B clips, F frames, m neighbours on either side, h w cells of a map, C its channels; K audio tokens a frame, each
+W wide.
+"""
 
 from collections.abc import Mapping
 
@@ -14,7 +18,7 @@ from emo_model.networks.unet import key
 
 
 class AudioLayers(nn.Module):
-    """(2m+1) x layers x width numbers a frame -> MLP -> tokens -> one cross-attention a transformer block."""
+    """Section 3.2: A_gen, (2m+1) x layers x width numbers a frame -> MLP -> K tokens, read in every block."""
 
     def __init__(self, config: EMOConfig, blocks: Mapping[str, BasicTransformerBlock]) -> None:
         super().__init__()
@@ -33,7 +37,7 @@ class AudioLayers(nn.Module):
         )
 
     def tokens(self, audio: Tensor) -> Tensor:
-        """audio (B, F + 2m, layers, width) as the encoder gave it -> (B F, tokens, token width).
+        """audio (B, F + 2m, layers, width) as the encoder gave it -> (B F, K, W).
 
         ValueError where layers and width are not those of this checkpoint's encoder.
         """
@@ -54,7 +58,7 @@ class AudioLayers(nn.Module):
 
 
 class AudioAttention(nn.Module):
-    """Cross-attention from a frame's cells to its audio tokens."""
+    """Section 3.2: cross-attention from a frame's cells to its audio tokens."""
 
     def __init__(self, block: BasicTransformerBlock, token_width: int) -> None:
         super().__init__()

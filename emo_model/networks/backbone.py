@@ -1,4 +1,7 @@
-"""Backbone (section 3.2): Stable Diffusion's UNet on several noisy frames, without text."""
+"""Backbone (section 3.2): Stable Diffusion's UNet on several noisy frames, without text.
+
+Shapes: B clips, F frames (folded into the batch inside), C channels and h w cells of a latent.
+"""
 
 from diffusers import UNet2DConditionModel
 from einops import rearrange, repeat
@@ -11,7 +14,8 @@ from emo_model.networks.unet import Edit, places, transformer_blocks, watching
 
 
 class Backbone(nn.Module):
-    """A stock UNet whose text cross-attentions are ReferenceAttentions; the rest reaches it through Conditions."""
+    """epsilon_theta of equation 1 (section 3.2): a stock UNet whose text cross-attentions are ReferenceAttentions; the
+    other boxes reach it through Conditions."""
 
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""What the other boxes of figure 2 hand the Backbone for one call. A value: nothing of it outlives the call."""
+"""What the other boxes of figure 2 hand the Backbone for one call. A value: nothing of it outlives the call.
+
+Shapes: B clips, F frames, C channels and h w cells of the map at a block or place.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,10 +13,10 @@ At = Callable[[str, Tensor], Tensor]  # (module's name, its hidden state) -> wha
 
 @dataclass(frozen=True)
 class Conditions:
-    """Read by the Backbone's blocks. None where a box takes no part."""
+    """c of equation 1, as the Backbone's blocks read it. None where a box takes no part."""
 
     frames: int  # [F] frames a clip, folded into the batch
-    reference: Mapping[str, Tensor]  # transformer block -> (B, h w, C) from ReferenceNet
+    reference: Mapping[str, Tensor] | None  # transformer block -> (B, h w, C) from ReferenceNet; None: dropped
     face: Tensor | None = None  # (B, C, h, w) from the Face Locator, added after conv_in
     audio: At | None = None  # (block, (B F, h w, C)) -> what audio-attention adds
     temporal: At | None = None  # (place, (B F, C, h, w)) -> the same, along frames

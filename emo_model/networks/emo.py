@@ -1,4 +1,8 @@
-"""EMO (figure 2): all boxes together. Frames are encoded once a clip; each denoising step then is one forward."""
+"""EMO (figure 2): all boxes together. Frames are encoded once a clip; each denoising step then is one forward.
+
+Shapes: B clips, F generated frames (the paper's f), N motion frames (n), m neighbours on either side; C channels and
+h w cells of a latent or of the map at a place; H W pixels of an image.
+"""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,6 +11,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
+from emo_model.networks import gradient_checkpointing
 from emo_model.networks.audio_layers import AudioLayers
 from emo_model.networks.backbone import Backbone
 from emo_model.networks.conditions import At, Conditions
@@ -16,7 +21,7 @@ from emo_model.networks.latents import LATENTS
 from emo_model.networks.reference_net import ReferenceNet
 from emo_model.networks.speed_layers import SpeedLayers
 from emo_model.networks.temporal_modules import TemporalModules
-from emo_model.networks.unet import enable_gradient_checkpointing, places, transformer_blocks
+from emo_model.networks.unet import places, transformer_blocks
 from emo_model.networks.weights import start_as_no_change
 
 PARTS = ("reference_net", "backbone", "face_locator", "audio_layers", "temporal_modules", "speed_layers")
@@ -24,23 +29,28 @@ PARTS = ("reference_net", "backbone", "face_locator", "audio_layers", "temporal_
 
 @dataclass(frozen=True)
 class FrameFeatures:
-    """What ReferenceNet gives for one clip: made once, read in every denoising step."""
+    """What ReferenceNet gives for one clip (section 3.2): made once, read in every denoising step."""
 
-    reference: dict[str, Tensor]  # transformer block -> (B, h w, C)
+    reference: dict[str, Tensor] | None  # transformer block -> (B, h w, C); None: dropped, the same as zero maps
     motion: dict[str, Tensor] | None  # place -> (B, N, C, h, w); None: a still image, Temporal Modules do not run
 
     def keep(self, reference: Tensor, motion: Tensor | None = None) -> "FrameFeatures":
-        """Zero maps where a clip's flag is 0. reference, motion (B,) in {0, 1}: what guidance and first clips need."""
-        kept = {name: maps * reference[:, None, None] for name, maps in self.reference.items()}
-        if motion is None or self.motion is None:
-            return replace(self, reference=kept)
-        return FrameFeatures(
-            kept, {name: maps * motion[:, None, None, None, None] for name, maps in self.motion.items()}
-        )
+        """Zero maps where a clip's flag is 0. reference, motion (B,) in {0, 1}: what dropped conditions are."""
+        return FrameFeatures(_flagged(self.reference, reference), _flagged(self.motion, motion))
+
+    def without_reference(self) -> "FrameFeatures":
+        """What zero maps of every clip's reference give, without computing it."""
+        return replace(self, reference=None)
+
+
+def _flagged(maps: dict[str, Tensor] | None, flags: Tensor | None) -> dict[str, Tensor] | None:
+    if maps is None or flags is None:
+        return maps
+    return {name: each * flags.reshape(-1, *[1] * (each.ndim - 1)) for name, each in maps.items()}
 
 
 class EMO(nn.Module):
-    """Portrait, motion frames, voice, head speed and face region -> the noise in a clip's latents."""
+    """Section 3.2: portrait, motion frames, voice, head speed and face region -> the noise in a clip's latents."""
 
     def __init__(self, config: EMOConfig, buckets: SpeedBuckets | None = None) -> None:
         super().__init__()
@@ -63,10 +73,8 @@ class EMO(nn.Module):
         return load_network(Path(folder))
 
     def enable_gradient_checkpointing(self) -> None:
-        """Trade time for memory: transformer blocks, resnets and Temporal Modules keep only what they were given."""
-        for unet in (self.backbone.unet, self.reference_net.unet):
-            enable_gradient_checkpointing(unet)
-        self.temporal_modules.gradient_checkpointing = True
+        """Trade time for memory: see networks/gradient_checkpointing.py. Outputs and gradients stay the same."""
+        gradient_checkpointing.enable(self)
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w)."""

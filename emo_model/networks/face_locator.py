@@ -1,4 +1,7 @@
-"""Face Locator (section 3.2): light convolutions over the face region, added to the noisy latent."""
+"""Face Locator (section 3.2): light convolutions over the face region, added to the noisy latent.
+
+Shapes: B clips, H W pixels, C channels and h w cells of the Backbone's first map.
+"""
 
 from itertools import pairwise
 
@@ -8,7 +11,7 @@ from emo_model.networks.config import EMOConfig
 
 
 class FaceLocator(nn.Module):
-    """Mask in pixels -> a code as large as the Backbone's first feature map."""
+    """Section 3.2: the mask M in pixels -> a code as large as the Backbone's first feature map."""
 
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Between pixels and the space the Backbone works in (section 3.1)."""
+"""Between pixels and the space the Backbone works in (section 3.1).
+
+Shapes: B images of H W pixels, k pixels to a cell, C channels of a latent.
+"""
 
 import math
 
@@ -11,7 +14,7 @@ from emo_model.networks.config import EMOConfig
 
 
 class PatchLatents(nn.Module):
-    """TINY's stand-in for the VAE: the low frequencies of each patch's cosine transform, nothing learned.
+    """TINY's stand-in for section 3.1's VAE: the low frequencies of each patch's cosine transform, nothing learned.
 
     Predicting noise means handing every latent channel through the network: 48 channels of folded pixels did not fit
     through layers 64 wide (emo_model/LOG.md), 8 do, and keep real pictures at 30 dB.
@@ -54,7 +57,7 @@ def _patch_basis(side: int, count: int) -> tuple[Tensor, Tensor]:
 
 
 class AutoencoderLatents(nn.Module):
-    """PAPER: Stable Diffusion's VAE, frozen. Its mean is taken: a clip's frames must not differ by sampling noise."""
+    """Section 3.1: Stable Diffusion's VAE, frozen. Its mean is taken: a clip's frames must not differ by chance."""
 
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()
@@ -71,7 +74,7 @@ class AutoencoderLatents(nn.Module):
         self.scale = config.latent_scale
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 4, H/8, W/8)."""
+        """(B, 3, H, W) in [-1, 1] -> (B, C, H/k, W/k), with k = 8 and C = 4."""
         return self.vae.encode(pixels).latent_dist.mode() * self.scale
 
     def decode(self, latents: Tensor) -> Tensor:

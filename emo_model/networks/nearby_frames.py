@@ -1,4 +1,7 @@
-"""Section 3.2: a frame's audio and speed are seen together with those of its m neighbours on either side."""
+"""Section 3.2: a frame's audio and speed are seen together with those of its m neighbours on either side.
+
+Shapes: B clips, F frames, m neighbours, C numbers a frame.
+"""
 
 import torch
 from einops import rearrange

@@ -1,5 +1,9 @@
-"""Reference-attention (section 3.2): stands where Stable Diffusion read its text, and reads the portrait."""
+"""Reference-attention (section 3.2): stands where Stable Diffusion read its text, and reads the portrait.
 
+Shapes: B clips, F frames, C channels and h w cells of the map in a transformer block.
+"""
+
+import torch
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from einops import rearrange
@@ -9,7 +13,7 @@ from emo_model.networks.conditions import Conditions
 
 
 class ReferenceAttention(nn.Module):
-    """Replaces `attn2` of a stock transformer block; an audio-attention follows it.
+    """Section 3.2: replaces `attn2` of a stock transformer block; an audio-attention follows it.
 
     diffusers hands a block's `encoder_hidden_states` on to attn2 untouched, so one call's Conditions travel there.
     """
@@ -25,10 +29,14 @@ class ReferenceAttention(nn.Module):
         self, hidden: Tensor, encoder_hidden_states: Conditions, attention_mask: Tensor | None = None
     ) -> Tensor:
         """hidden (B F, h w, C), not normed -> what the block adds to it."""
-        frames = encoder_hidden_states.frames
-        # All frames of a clip read one portrait: fold them into the queries instead of copying keys and values.
-        query = rearrange(self.norm(hidden), "(b f) l c -> b (f l) c", f=frames)
-        seen = self.attention(query, encoder_hidden_states=encoder_hidden_states.reference[self.name])
-        seen = rearrange(seen, "b (f l) c -> (b f) l c", f=frames)
-        heard = encoder_hidden_states.audio
+        seen, heard = self._see(hidden, encoder_hidden_states), encoder_hidden_states.audio
         return seen if heard is None else seen + heard(self.name, hidden + seen)
+
+    def _see(self, hidden: Tensor, conditions: Conditions) -> Tensor:
+        if conditions.reference is None:
+            # Values of zero maps are zero (to_v has no bias): the output projection's bias is all that is left.
+            return self.attention.to_out[0](torch.zeros_like(hidden[:1, :1])).expand_as(hidden)
+        # All frames of a clip read one portrait: fold them into the queries instead of copying keys and values.
+        query = rearrange(self.norm(hidden), "(b f) l c -> b (f l) c", f=conditions.frames)
+        seen = self.attention(query, encoder_hidden_states=conditions.reference[self.name])
+        return rearrange(seen, "b (f l) c -> (b f) l c", f=conditions.frames)

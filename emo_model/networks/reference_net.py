@@ -1,4 +1,7 @@
-"""ReferenceNet (section 3.2): reads the portrait and the motion frames, once a clip."""
+"""ReferenceNet (section 3.2): reads the portrait and the motion frames, once a clip.
+
+Shapes: B images (portraits, or motion frames with the clips folded in), C channels and h w cells of a latent or a map.
+"""
 
 from dataclasses import dataclass
 
@@ -19,7 +22,7 @@ class Maps:
 
 
 class ReferenceNet(nn.Module):
-    """The Backbone's architecture with its own weights, without text, time or temporal layers."""
+    """Section 3.2: the Backbone's architecture with its own weights, without text, time or temporal layers."""
 
     def __init__(self, config: EMOConfig) -> None:
         super().__init__()

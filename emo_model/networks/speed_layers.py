@@ -1,4 +1,8 @@
-"""Speed Layers (section 3.2): how fast the head turns, as a feature map the temporal layers read along the frames."""
+"""Speed Layers (section 3.2): how fast the head turns, as a feature map the temporal layers read along the frames.
+
+Shapes: B clips, F frames, N motion frames in front, m neighbours on either side, D speed buckets, L numbers a frame
+after the MLP, C channels and h w cells of the map at a place.
+"""
 
 from collections.abc import Mapping
 
@@ -14,7 +18,7 @@ from emo_model.networks.unet import key
 
 
 def speed_vector(speed: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
-    """s_i = tanh(3 (w - c_i) / r_i): how far a frame's head speed lies from each bucket.
+    """Section 3.2, s_i = tanh(3 (w - c_i) / r_i): how far a frame's head speed lies from each bucket.
 
     speed (B, F) degrees a frame, NaN where unknown; centres, radii (D,). Returns (B, F, D). An unknown speed is the
     zero vector, which no speed has: the centres differ.
@@ -24,7 +28,7 @@ def speed_vector(speed: Tensor, centres: Tensor, radii: Tensor) -> Tensor:
 
 
 class SpeedLayers(nn.Module):
-    """S = s(f-m) ++ ... ++ s(f+m) -> MLP -> (B, F, L) -> one cross-attention along F in each temporal layer."""
+    """Section 3.2: S = s(f-m) ++ ... ++ s(f+m) -> MLP -> (B, F, L) -> a cross-attention in each temporal layer."""
 
     def __init__(self, config: EMOConfig, places: Mapping[str, int], buckets: SpeedBuckets) -> None:
         super().__init__()

@@ -1,4 +1,7 @@
-"""Temporal Modules (section 3.2): AnimateDiff's self-attention along frames, with the motion frames in front."""
+"""Temporal Modules (section 3.2): AnimateDiff's self-attention along frames, with the motion frames in front.
+
+Shapes: B clips, N motion frames, F generated ones, C channels and h w cells of the map at a place.
+"""
 
 from collections.abc import Callable, Mapping
 
@@ -6,7 +9,6 @@ import torch
 from diffusers.models.unets.unet_motion_model import AnimateDiffTransformer3D
 from einops import rearrange
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.unet import key, watching
@@ -15,13 +17,11 @@ SECOND_ATTENTION = "transformer_blocks.0.attn2"  # where the Speed Layers join i
 
 
 class TemporalModules(nn.Module):
-    """One AnimateDiff module a place: every resolution, the middle and the blocks without attention included."""
+    """Section 3.2: an AnimateDiff module a place: every resolution, the middle and blocks without attention too."""
 
     def __init__(self, config: EMOConfig, places: Mapping[str, int]) -> None:
         super().__init__()
         self.modules_by_place = nn.ModuleDict({key(p): _animatediff(config, width) for p, width in places.items()})
-        # They run in hooks, which diffusers' own gradient checkpointing does not reach.
-        self.gradient_checkpointing = False
 
     def forward(
         self, place: str, hidden: Tensor, motion: Tensor, speed: Callable[[str, Tensor], Tensor] | None = None
@@ -32,13 +32,6 @@ class TemporalModules(nn.Module):
         cut off afterwards; speed(place, queries (B h w, N + F, C)) is what the Speed Layers add.
         Returns (B F, C, h, w).
         """
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            return checkpoint(self._attend, place, hidden, motion, speed, use_reentrant=False)
-        return self._attend(place, hidden, motion, speed)
-
-    def _attend(
-        self, place: str, hidden: Tensor, motion: Tensor, speed: Callable[[str, Tensor], Tensor] | None
-    ) -> Tensor:
         batch, before = motion.shape[:2]
         clip = rearrange(hidden, "(b f) c h w -> b f c h w", b=batch)
         joined = torch.cat([motion.to(clip.dtype), clip], dim=1)

@@ -60,12 +60,3 @@ def _hook(edit: Edit) -> Callable:
         return (edited, *output[1:]) if isinstance(output, tuple) else edited
 
     return hook
-
-
-def enable_gradient_checkpointing(unet: UNet2DConditionModel) -> None:
-    """Trade time for memory. Blocks without attention are left out: diffusers recomputes their resnets in the
-    backward pass, when the edits of the call are gone; they are the smallest maps."""
-    unet.enable_gradient_checkpointing()
-    for block in (*unet.down_blocks, *unet.up_blocks):
-        if not getattr(block, "has_cross_attention", False):
-            block.gradient_checkpointing = False

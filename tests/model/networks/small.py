@@ -3,7 +3,7 @@
 import torch
 
 from emo_model.networks.config import TINY_NETWORK, EMOConfig
-from emo_model.networks.emo import EMO, PARTS, seeded
+from emo_model.networks.emo import EMO, seeded
 
 SMALL = EMOConfig.model_validate(
     TINY_NETWORK.model_dump()
@@ -25,21 +25,20 @@ def small(seed: int = 0, awake: bool = False) -> EMO:
     return emo
 
 
-def inputs(seed: int = 0, batch: int = 2, frames: int = SMALL.frames) -> dict[str, torch.Tensor]:
-    """Random latents and conditions of SMALL's shapes."""
+def inputs(
+    seed: int = 0, batch: int = 2, frames: int = SMALL.frames, config: EMOConfig = SMALL
+) -> dict[str, torch.Tensor]:
+    """Random latents and conditions of a network's shapes."""
     generator = torch.Generator().manual_seed(seed)
     draw = lambda *shape: torch.randn(*shape, generator=generator)  # noqa: E731
-    latent = (SMALL.latent_channels, SMALL.latent_size, SMALL.latent_size)
-    around = frames + 2 * SMALL.nearby
+    latent = (config.latent_channels, config.latent_size, config.latent_size)
+    around = frames + 2 * config.nearby
     return {
         "noisy": draw(batch, frames, *latent),
         "t": torch.randint(1000, (batch,), generator=generator),
         "reference": draw(batch, *latent),
-        "motion": draw(batch, SMALL.motion_frames, *latent),
-        "audio": draw(batch, around, SMALL.audio_layers, SMALL.audio_width),
+        "motion": draw(batch, config.motion_frames, *latent),
+        "audio": draw(batch, around, config.audio_layers, config.audio_width),
         "speed": torch.rand(batch, around, generator=generator),
-        "mask": (draw(batch, 1, SMALL.image_size, SMALL.image_size) > 0).float(),
+        "mask": (draw(batch, 1, config.image_size, config.image_size) > 0).float(),
     }
-
-
-__all__ = ["PARTS", "SMALL", "inputs", "small"]

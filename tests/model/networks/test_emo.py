@@ -2,15 +2,22 @@
 
 import pytest
 import torch
-from diffusers import MotionAdapter, UNet2DConditionModel, UNetMotionModel
-from einops import rearrange
+import torch.nn.functional as F
+from diffusers import MotionAdapter
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from emo_model.networks.config import PAPER_NETWORK
-from emo_model.networks.emo import EMO, count
+from emo_model import diffusion
+from emo_model.networks.emo import EMO
 from emo_model.networks.reference_net import ReferenceNet
 from emo_model.networks.unet import places, transformer_blocks, watching
-from emo_model.networks.weights import from_animatediff, from_stable_diffusion
-from tests.model.networks.small import PARTS, SMALL, inputs, small
+from emo_model.networks.weights import from_animatediff
+from emo_model.train.config import TINY_TRAIN
+from emo_model.train.loop import freeze
+from emo_model.train.objective import Objective, fixed_draw
+from emo_model.train.stages import STAGES
+from tests.model.networks.identities import Identities, adapter_state
+from tests.model.networks.small import SMALL, inputs, small
+from tests.model.train.moving_faces import MovingFaces
 
 
 def predict(emo: EMO, given: dict, features=None, **changed) -> torch.Tensor:
@@ -20,56 +27,12 @@ def predict(emo: EMO, given: dict, features=None, **changed) -> torch.Tensor:
         return emo(given["noisy"], given["t"], features, **conditions)
 
 
-def without_text(unet: torch.nn.Module) -> torch.nn.Module:
-    for name, block in transformer_blocks(unet).items():
-        if "motion_modules" not in name:
-            block.attn2, block.norm2 = None, None
-    return unet
-
-
-def frame_by_frame(unet: UNet2DConditionModel, given: dict) -> torch.Tensor:
-    frames = given["noisy"].shape[1]
-    folded = rearrange(given["noisy"], "b f c h w -> (b f) c h w")
-    with torch.no_grad():
-        out = unet(folded, given["t"].repeat_interleave(frames), encoder_hidden_states=None).sample
-    return rearrange(out, "(b f) c h w -> b f c h w", f=frames)
-
-
-def motion_state(adapter: MotionAdapter) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in adapter.state_dict().items() if not name.endswith("pos_embed.pe")}
-
-
-def test_at_step_0_it_is_the_stock_unet_with_its_text_cross_attention_skipped():
-    torch.manual_seed(0)
-    stock = UNet2DConditionModel(**SMALL.unet())
-    emo, given = small(), inputs()
-    from_stable_diffusion(emo, stock.state_dict())
-    expected = frame_by_frame(without_text(stock).eval(), given)
-    torch.testing.assert_close(predict(emo, given), expected, rtol=1e-4, atol=1e-5)
-
-
-def test_with_animatediffs_weights_and_no_motion_frames_it_is_diffusers_motion_model():
-    torch.manual_seed(0)
-    stock = UNet2DConditionModel(**SMALL.unet())
-    adapter = MotionAdapter(SMALL.channels, 1, motion_num_attention_heads=2, motion_norm_num_groups=4)
-    with torch.no_grad():
-        for parameter in adapter.parameters():
-            parameter.normal_(std=0.2)
-    # diffusers wants as many motion layers everywhere; its own extra up layer is part of the adapter
-    motion_model = without_text(UNetMotionModel.from_unet2d(stock, adapter)).eval()
-    emo, given = small(), inputs()
-    from_stable_diffusion(emo, stock.state_dict())
-    from_animatediff(emo, motion_state(adapter))
-    given["motion"] = given["motion"][:, :0]
-    seen = emo.encode_frames(given["reference"], given["reference"][:, None])
-    features = type(seen)(seen.reference, {place: maps[:, :0] for place, maps in seen.motion.items()})
-    with torch.no_grad():
-        noisy = rearrange(given["noisy"], "b f c h w -> b c f h w")
-        expected = motion_model(noisy, given["t"], encoder_hidden_states=torch.zeros(2, 1, 8)).sample
-    expected = rearrange(expected, "b c f h w -> b f c h w")
-    found = predict(emo, given, features)
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
-    assert (found - frame_by_frame(without_text(stock), given)).abs().max() > 0.01  # the modules do take part
+def test_at_step_0_it_is_the_stock_unet_and_with_animatediffs_weights_diffusers_motion_model():
+    """What reads text skipped in both; no motion frames for the second. At PAPER's size: test_paper_size.py."""
+    found = Identities.of(SMALL, SMALL.frames, batch=2)
+    torch.testing.assert_close(found.still, found.stable_diffusion, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.moving, found.animatediff, rtol=1e-4, atol=1e-5)
+    assert (found.moving - found.still).abs().max() > 0.01  # the modules do take part
 
 
 @pytest.mark.parametrize("wrong", ["fewer", "more"])
@@ -77,7 +40,7 @@ def test_a_motion_file_that_does_not_fit_is_refused_instead_of_leaving_random_la
     layers = {"fewer": (SMALL.channels[:1], 1), "more": (SMALL.channels, 2)}[wrong]
     adapter = MotionAdapter(*layers, motion_num_attention_heads=2, motion_norm_num_groups=4)
     with pytest.raises(ValueError, match="Temporal Modules"):
-        from_animatediff(small(), motion_state(adapter))
+        from_animatediff(small(), adapter_state(adapter))
 
 
 def test_each_condition_changes_the_output_once_its_branch_is_not_zero():
@@ -212,47 +175,6 @@ def test_a_dropped_clip_does_not_touch_its_neighbour_in_the_batch():
     assert (partly[1] - full[1]).abs().max() > 1e-3
 
 
-def test_gradient_checkpointing_changes_no_gradient():
-    given, gradients = inputs(), []
-    for checkpointing in (False, True):
-        emo = small(awake=True).train()
-        if checkpointing:
-            emo.enable_gradient_checkpointing()
-        features = emo.encode_frames(given["reference"], given["motion"])
-        emo(
-            given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"]
-        ).square().mean().backward()
-        gradients.append({name: p.grad for name, p in emo.named_parameters() if p.grad is not None})
-    assert gradients[0].keys() == gradients[1].keys()
-    for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-7, msg=name)
-
-
-def test_gradient_checkpointing_reaches_the_temporal_modules_and_the_speed_layers_in_them():
-    """diffusers' own switch does not: they run in hooks, outside the blocks that it recomputes."""
-    given, kept = inputs(), []
-    emo = small(awake=True).train()
-    emo.requires_grad_(False)
-    for part in (emo.temporal_modules, emo.speed_layers, emo.audio_layers):
-        part.requires_grad_(True)
-    for checkpointing in (False, True):
-        if checkpointing:
-            emo.enable_gradient_checkpointing()
-        weights = {parameter.data_ptr() for parameter in emo.parameters()}
-        sizes: dict[int, int] = {}
-
-        def pack(tensor, weights=weights, sizes=sizes):
-            if tensor.data_ptr() not in weights:
-                sizes[tensor.data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            features = emo.encode_frames(given["reference"], given["motion"])
-            emo(given["noisy"], given["t"], features, given["audio"], given["speed"], given["mask"])
-        kept.append(sum(sizes.values()))
-    assert kept[1] < 0.15 * kept[0], kept
-
-
 def test_latents_come_back_from_pixels_and_flat_colours_from_latents():
     emo = small()
     latents = 0.1 * inputs()["reference"]  # small enough that no pixel is clipped
@@ -266,15 +188,103 @@ def test_wrong_audio_features_are_named():
         predict(small(), inputs(), audio=torch.zeros(2, 5, 4, 8))
 
 
-def test_the_papers_sizes_construct_without_memory():
-    with torch.device("meta"):
-        emo = EMO(PAPER_NETWORK)
-    millions = {part: round(count(getattr(emo, part)) / 1e6) for part in PARTS}
-    # Two SD 1.5 UNets (860M with 100M of text attention), AnimateDiff's 453M
-    assert millions == {
-        "reference_net": 816, "backbone": 865, "face_locator": 0, "audio_layers": 80, "temporal_modules": 453,
-        "speed_layers": 51,
-    }  # fmt: skip
-    assert len(transformer_blocks(emo.backbone.unet)) == 16
-    assert len(places(emo.backbone.unet)) == 21
-    assert len(emo.temporal_modules.modules_by_place) == len(emo.speed_layers.attentions) == 21
+def permuted(given: dict, order: list[int], *names: str) -> dict:
+    return given | {name: given[name][:, order] for name in names}
+
+
+def test_without_temporal_modules_permuted_frames_come_out_permuted():
+    """A still image's network knows no order; each frame has its own voice window, so that is left out."""
+    emo, given, order = small(awake=True), inputs(), [2, 0, 1]
+    features = emo.encode_reference(given["reference"])
+    plain = predict(emo, given, features, audio=None)
+    found = predict(emo, permuted(given, order, "noisy"), features, audio=None)
+    torch.testing.assert_close(found, plain[:, order], rtol=1e-4, atol=1e-5)
+    assert (found - plain).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("what", ["noisy", "motion"])
+def test_with_temporal_modules_the_order_of_frames_and_of_motion_frames_counts_by_their_positions_alone(what):
+    given = inputs()
+    order = {"noisy": [2, 0, 1], "motion": [1, 0]}[what]
+    for positions in (True, False):
+        emo = small(awake=True)
+        if not positions:
+            for name, buffer in emo.temporal_modules.named_buffers():
+                assert name.endswith("pos_embed.pe")
+                buffer.zero_()
+        plain = predict(emo, given, audio=None, speed=None)
+        found = predict(emo, permuted(given, order, what), audio=None, speed=None)
+        expected = plain[:, order] if what == "noisy" else plain
+        assert torch.allclose(found, expected, rtol=1e-4, atol=1e-5) != positions
+
+
+def test_speed_is_read_at_the_positions_of_the_clips_own_frames():
+    """The order of speeds counts, and frame f of a clip stands at position n + f, behind n motion frames."""
+    emo, given = small(awake=True), inputs()
+    backwards = given["speed"].flip(1)
+    assert (predict(emo, given) - predict(emo, given, speed=backwards)).abs().max() > 1e-3
+    features = emo.speed_layers.features(torch.ones(1, SMALL.frames + 2 * SMALL.nearby), SMALL.motion_frames)
+    before = emo.speed_layers.features(torch.ones(1, SMALL.frames + 2 * SMALL.nearby), SMALL.motion_frames - 1)
+    torch.testing.assert_close(features[:, :-1], before[:, 1:])
+    assert (features[:, 0] - features[:, 1]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("dropped", ["reference", "motion", "audio", "speed", "mask"])
+def test_a_dropped_condition_is_not_read(dropped):
+    """Two inputs that differ in it alone give the same bits once it is dropped, and did not before."""
+    emo, given, other = small(awake=True), inputs(), inputs(seed=1)
+    changed = given | {dropped: other[dropped]}
+
+    def output(case: dict, drop: bool) -> torch.Tensor:
+        flags = {name: torch.full((2,), float(not (drop and name == dropped))) for name in ("reference", "motion")}
+        features = emo.encode_frames(case["reference"], case["motion"]).keep(**flags)
+        absent = {dropped: None} if drop and dropped in ("audio", "speed", "mask") else {}
+        conditions = {name: case[name] for name in ("audio", "speed", "mask")}
+        return predict(emo, case, features, **(conditions | absent))
+
+    assert torch.equal(output(given, drop=True), output(changed, drop=True))
+    assert not torch.allclose(output(given, drop=False), output(changed, drop=False), atol=1e-3)
+
+
+def test_a_reference_left_out_is_to_the_bit_a_reference_of_zero_maps():
+    """What guidance subtracts is then cheaper, and the same."""
+    emo, given = small(awake=True), inputs()
+    features = emo.encode_frames(given["reference"], given["motion"])
+    zero = features.keep(torch.zeros(2))
+    assert zero.reference.keys() == features.reference.keys()
+    assert torch.equal(predict(emo, given, features.without_reference()), predict(emo, given, zero))
+    assert not torch.allclose(predict(emo, given, features), predict(emo, given, zero), atol=1e-3)
+
+
+def test_every_attention_runs_through_scaled_dot_product_attention(monkeypatch):
+    """Reference-, audio-, self-, temporal and speed attention alike, by diffusers' own processor."""
+    emo, given, calls = small(awake=True), inputs(), []
+    attentions = [module for module in emo.modules() if isinstance(module, Attention)]
+    assert {type(module.processor) for module in attentions} == {AttnProcessor2_0}
+    attend = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *a, **k: calls.append(1) or attend(*a, **k))
+    predict(emo, given, emo.encode_frames(given["reference"]))
+    assert len(calls) == len(attentions)
+
+
+@pytest.mark.parametrize("stage", STAGES.values(), ids=STAGES)
+@pytest.mark.parametrize("recomputing", [False, True])
+def test_gradient_flows_exactly_where_the_stage_says(stage, recomputing):
+    """Every parameter of the stage's parts gets one, no other does: but for what is behind ReferenceNet's last map that
+    is read. A still image reads no map of the places, so that is its last self-attention's input."""
+    emo = small(awake=True).train()
+    trained = freeze(emo, stage)
+    if recomputing:
+        emo.enable_gradient_checkpointing()
+    batch = MovingFaces(stage, SMALL).batch(0, 2)
+    objective = Objective(emo, diffusion.schedule(diffusion.RECIPES["sd15"]), stage, TINY_TRAIN)
+    objective(batch, fixed_draw(objective.latent_shape(batch), TINY_TRAIN, seed=0)).mean().backward()
+    reached = {name for name, p in emo.named_parameters() if p.grad is not None and p.grad.any()}
+    tail = "reference_net.unet.up_blocks.1.attentions.1."
+    unread = {name for name in trained if name.startswith(tail) and name.removeprefix(tail).split(".")[0] == "proj_out"}
+    unread |= {f"{tail}transformer_blocks.0.{n}" for n, _ in last_block(emo).named_parameters() if "norm1" not in n}
+    assert reached == set(trained) - (unread if stage.name == "image" else set())
+
+
+def last_block(emo: EMO) -> torch.nn.Module:
+    return emo.reference_net.unet.up_blocks[1].attentions[1].transformer_blocks[0]
