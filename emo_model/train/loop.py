@@ -2,7 +2,7 @@
 
 A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
 bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json, clips.parquet (the manifest it
-learns from) and checkpoints/step-NNNNNNN.
+learns from) and checkpoints/step-NNNNNNN, and samples/step-NNNNNNN.
 """
 
 import json
@@ -32,10 +32,14 @@ from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
+from emo_model.train.compiling import compile_repeated, uncompiled
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
+from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
-from emo_model.train.run_folder import Interruption, Progress, locked
-from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, whole
+from emo_model.train.optimizer import adamw
+from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
+from emo_model.train.samples import sample
+from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -104,6 +108,7 @@ def train(
 
         chosen = preset(spec.preset)
         network, config = network or chosen.network, config or chosen.train
+    config = with_recipe_of_start(spec, spec.config(config))
     if spec.threads:
         torch.set_num_threads(spec.threads)
     with _owned(spec.run_dir), Interruption() as interruption:
@@ -138,6 +143,8 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
             last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
             if last or stopped or step % run.config.checkpoint_every == 0:
                 _save(run, step)
+            if run.config.sample_every and step % run.config.sample_every == 0 and not stopped:
+                _sample(run, data, step, lambda: interruption.signal)
             if stopped and not last:
                 raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
@@ -156,7 +163,7 @@ def _told_to_stop(run: Run, interruption: Interruption) -> int:
 
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
-    numbers = spec.numbers(config)
+    numbers = config.of(stage.name)
     # The tail of ReferenceNet gives no map and gets no gradient. As a view: else a second copy of all gradients.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
     accelerator = Accelerator(
@@ -173,18 +180,14 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         frozen_in_half(emo)
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
+    compile_repeated(emo, config.compile)
     objective = Objective(emo, scheduler, stage, config)
     if config.shard == "no" or accelerator.num_processes == 1:
         objective = accelerator.prepare_model(objective)
     else:
         share_out(objective, accelerator, keep_weights=config.shard == "zero2")
     trained = _learning(emo)
-    optimizer = torch.optim.AdamW(
-        _groups(emo, trained, numbers),
-        numbers.learning_rate,
-        betas=(0.9, config.beta2),
-        weight_decay=config.weight_decay,
-    )
+    optimizer = adamw(_groups(emo, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
@@ -379,10 +382,11 @@ def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, A
         run.optimizer.zero_grad(set_to_none=True)
         _follow(run, step)
     split = {name: round(value, 4) for name, value in seconds.items()}
-    memory = {"gpu_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    clips = run.numbers.batch_size * run.numbers.accumulate * accelerator.num_processes
     return {
         "step": step, "loss": _over_ranks(run, losses), "lr": rate, "gradient_norm": norm,
-        "seconds": round(sum(seconds.values()), 4), **split, **memory,
+        "seconds": round(sum(seconds.values()), 4), **split,
+        "clips_per_s": round(clips / sum(seconds.values()), 3), "peak_bytes": peak_bytes(),
     }  # fmt: skip
 
 
@@ -432,12 +436,21 @@ def validate(run: Run, clips: Clips) -> float:
     return float(np.mean(losses))
 
 
+def _sample(run: Run, data: Mapping[str, Clips], step: int, told: Callable[[], object]) -> None:
+    with _offered(run), run.accelerator.autocast():
+        emo = usable_alone(run.emo, run.accelerator)
+        if emo is not None and run.accelerator.is_main_process:
+            batch = data.get("heldout", data["train"]).fixed_batches(1, run.config.sample_clips)[0]
+            sample(run.spec, run.config, emo, run.scheduler, batch, step, told)
+
+
 @contextmanager
 def _offered(run: Run) -> Iterator[None]:
     """While this is open, the weights are those that a checkpoint offers: their average, where one is kept."""
     _swap(run)
     try:
-        yield
+        with uncompiled(run.config.compile):
+            yield
     finally:
         _swap(run)
 

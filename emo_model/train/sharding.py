@@ -1,13 +1,12 @@
 """Training shared out over ranks: each holds a part of the gradients, of Adam's moments and of the average of what
-learns; with "full" of the weights too. torch's fully_shard, a unit a block (ZeRO-2 and ZeRO-3 of Rajbhandari et al. 2020).
+learns; with "full" of the weights too. torch's fully_shard, block by block (ZeRO-2 and 3 of Rajbhandari et al. 2020).
 
 What is frozen stays whole on every rank: it is held in bfloat16 and has neither gradients nor moments.
 """
 
 from collections.abc import Iterator, Mapping
 
-import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, init_empty_weights
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.resnet import ResnetBlock2D
@@ -19,6 +18,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from emo_model.networks.audio_layers import AudioAttention
+from emo_model.networks.emo import EMO
 from emo_model.networks.unet import transformer_blocks
 from emo_model.train.objective import Objective
 
@@ -67,10 +67,9 @@ def gathered(tensors: Mapping[str, Tensor], accelerator: Accelerator) -> dict[st
 
 def part_of(tensor: Tensor, like: Tensor) -> Tensor:
     """What this rank holds of a whole tensor, as it holds `like`."""
-    tensor = tensor.to(like.device, like.dtype)
     if not isinstance(like, DTensor):
-        return tensor
-    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None)
+        return tensor.to(like.device)
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
 
 
 def local(tensor: Tensor) -> Tensor:
@@ -78,8 +77,27 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def forget_whole(module: nn.Module) -> None:
+def forget_whole(objective: nn.Module) -> None:
     """Gathered weights are thrown away: they are others now, or nobody asks for their gradients."""
-    for unit in module.modules():
-        if isinstance(unit, FSDPModule):
-            unit.reshard()
+    for unit in _shared_out(objective):
+        unit.reshard()
+
+
+def usable_alone(emo: EMO, accelerator: Accelerator) -> EMO | None:
+    """The network for the first rank to run without the others; every rank must ask, and the others get nothing.
+
+    Shared out, it is a copy with all weights: a forward of one rank alone would leave the order in which all gather.
+    """
+    if not _shared_out(emo):  # as it is
+        return emo
+    weights = gathered(emo.state_dict(), accelerator)
+    if not accelerator.is_main_process:
+        return None
+    with init_empty_weights():
+        copy = EMO(emo.config, emo.buckets)
+    copy.load_state_dict(weights, assign=True)
+    return copy.requires_grad_(False).to(accelerator.device).eval()
+
+
+def _shared_out(module: nn.Module) -> list[FSDPModule]:
+    return [unit for unit in module.modules() if isinstance(unit, FSDPModule)]

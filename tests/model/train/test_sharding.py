@@ -11,8 +11,9 @@ import torch
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
+from emo_model.errors import UserError
 from emo_model.networks.emo import EMO
-from emo_model.train import checkpoint, loop, sharding, stages
+from emo_model.train import loop, sharding, stages
 from tests.model.networks.small import SMALL
 from tests.model.train.moving_faces import MovingFaces
 from tests.model.train.test_loop import CONFIG, final, losses, run
@@ -27,31 +28,54 @@ def sharded(how: str, **changed):
     return PLAIN.model_copy(update={"shard": how, **changed})
 
 
-def on_a_rank(folder: str) -> None:
-    """One of two ranks, through all runs: starting processes takes longer than they do."""
-    folder, held = Path(folder), {}
-    share_out = sharding.share_out
+def on_a_rank(folder: str, *which: str) -> None:
+    """One of two ranks, through several runs: starting processes takes longer than they do."""
+    for name in which:
+        RUNS[name](Path(folder))
 
-    def weighed(objective, *arguments, **named):
-        share_out(objective, *arguments, **named)
-        held[len(held)] = sum(sharding.local(p).numel() for p in objective.parameters() if p.requires_grad)
+
+def image(folder: Path) -> None:
+    """Shared out in one way, then in the other; what each rank holds."""
+    held, share_out = [], sharding.share_out
+
+    def weighed(objective, accelerator, keep_weights):
+        share_out(objective, accelerator, keep_weights)
+        held.append(sum(sharding.local(p).numel() for p in objective.parameters() if p.requires_grad))
 
     loop.share_out = weighed
-    data = {name: MovingFaces(stage, SMALL) for name, stage in stages.STAGES.items()}
-    run(folder / "zero2", 3, config=sharded("zero2"), dataset=data["image"])
-    run(folder / "one", 3, config=sharded("full"), dataset=data["image"])  # two steps of it are one process's
-    run(folder / "zero2", 4, config=sharded("full", gradient_checkpointing=True), dataset=data["image"])
-    start = final(folder / "start")
-    run(folder / "speed", 3, stage="speed", start=start, config=sharded("full"), dataset=data["speed"])
-    two = CONFIG.video.model_copy(update={"accumulate": 2})
-    changed = {"gradient_checkpointing": True, "video": two}
-    start = final(folder / "zero2")
-    run(folder / "video", 3, stage="video", start=start, config=sharded("zero2", **changed), dataset=data["video"])
-    AcceleratorState._reset_state()  # another precision
-    half = sharded("full", mixed_precision="bf16", gradient_checkpointing=True)
-    run(folder / "half", 2, stage="video", start=start, config=half, dataset=data["video"])
+    data, more = MovingFaces(stages.IMAGE, SMALL), {"sample_every": 2, "sample_steps": 2}
+    run(folder / "image", 3, config=sharded("zero2", **more), dataset=data)
+    run(folder / "image", 4, config=sharded("full", **more), dataset=data)
+    loop.share_out = share_out
     if os.environ["RANK"] == "0":
-        (folder / "held.json").write_text(json.dumps(list(held.values())))
+        (folder / "held.json").write_text(json.dumps(held))
+
+
+def speed(folder: Path) -> None:
+    data, start = MovingFaces(stages.SPEED, SMALL), final(folder / "before_video")
+    run(folder / "speed", 2, stage="speed", start=start, config=sharded("full"), dataset=data)
+
+
+def one(folder: Path) -> None:
+    """Goes on where one process ended."""
+    changed = {"gradient_checkpointing": True}
+    run(folder / "one", 3, config=sharded("full", **changed), dataset=MovingFaces(stages.IMAGE, SMALL))
+
+
+def video(folder: Path) -> None:
+    changed = {"gradient_checkpointing": True, "video": CONFIG.video.model_copy(update={"accumulate": 2})}
+    data, start = MovingFaces(stages.VIDEO, SMALL), final(folder / "before_image")
+    run(folder / "video", 3, stage="video", start=start, config=sharded("zero2", **changed), dataset=data)
+
+
+def half(folder: Path) -> None:
+    AcceleratorState._reset_state()  # another precision
+    config = sharded("full", mixed_precision="bf16", gradient_checkpointing=True)
+    data, start = MovingFaces(stages.VIDEO, SMALL), final(folder / "before_image")
+    run(folder / "half", 2, stage="video", start=start, config=config, dataset=data)
+
+
+RUNS = {each.__name__: each for each in (image, speed, one, video, half)}
 
 
 def micro_batches(stage: str, count: int):
@@ -59,21 +83,36 @@ def micro_batches(stage: str, count: int):
     return PLAIN.model_copy(update={stage: PLAIN.of(stage).model_copy(update={"accumulate": count})})
 
 
-@pytest.fixture(scope="module")
-def shared_out(tmp_path_factory) -> Path:
-    folder, start = tmp_path_factory.mktemp("two"), None
-    for stage in ("image", "video"):
-        start = run(folder / f"before_{stage}", 1, stage=stage, start=start)
-    (folder / "start").symlink_to(folder / "before_video")
-    run(folder / "one", 2, config=micro_batches("image", 2))
+def two_ranks(folder: Path, *runs: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", "--no-python"]
-    code = "import sys; from tests.model.train.test_sharding import on_a_rank; on_a_rank(sys.argv[1])"
+    code = "import sys; from tests.model.train.test_sharding import on_a_rank; on_a_rank(*sys.argv[1:])"
     done = subprocess.run(
-        [*command, sys.executable, "-c", code, str(folder)],
+        [*command, sys.executable, "-c", code, str(folder), *runs],
         cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-6000:]
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory) -> Path:
+    """Where the stages start."""
+    folder, start = tmp_path_factory.mktemp("two"), None
+    for stage in ("image", "video"):
+        start = run(folder / f"before_{stage}", 1, stage=stage, start=start)
     return folder
+
+
+@pytest.fixture(scope="module")
+def shared_out(before) -> Path:
+    two_ranks(before, "image", "speed")
+    return before
+
+
+@pytest.fixture(scope="module")
+def more_shared_out(before) -> Path:
+    run(before / "one", 2, config=micro_batches("image", 2))
+    two_ranks(before, "one", "video", "half")
+    return before
 
 
 def assert_same(found: Path, wanted: Path) -> None:
@@ -93,29 +132,46 @@ def assert_same(found: Path, wanted: Path) -> None:
 
 def test_sharded_steps_are_those_of_one_process_also_when_the_sharding_changes_on_the_way(tmp_path, shared_out):
     run(tmp_path, 4, config=micro_batches("image", 2))
-    assert_same(shared_out / "zero2", tmp_path)
-
-
-def test_a_run_goes_on_sharded_and_then_in_one_process(tmp_path, shared_out):
-    run(tmp_path, 4, config=micro_batches("image", 2))
-    run(shared_out / "one", 4, config=micro_batches("image", 2))
-    assert_same(shared_out / "one", tmp_path)
-
-
-@pytest.mark.parametrize(("stage", "count", "start"), [("video", 4, "zero2"), ("speed", 2, "start")])
-def test_modules_that_run_in_hooks_are_gathered_too(tmp_path, shared_out, stage, count, start):
-    run(tmp_path, 3, stage=stage, start=final(shared_out / start), config=micro_batches(stage, count))
-    assert_same(shared_out / stage, tmp_path)
-
-
-def test_in_bfloat16_sharded_steps_are_nearly_those_of_one_process(tmp_path, shared_out):
-    AcceleratorState._reset_state(reset_partial_state=True)
-    half = micro_batches("video", 2).model_copy(update={"mixed_precision": "bf16"})
-    run(tmp_path, 2, stage="video", start=final(shared_out / "zero2"), config=half)
-    AcceleratorState._reset_state(reset_partial_state=True)
-    assert losses(shared_out / "half") == pytest.approx(losses(tmp_path), rel=1e-3)
+    assert_same(shared_out / "image", tmp_path)
 
 
 def test_each_rank_holds_half_of_what_learns(shared_out):
-    image = sum(p.numel() for p in loop.freeze(EMO(SMALL), stages.IMAGE).values())
-    assert json.loads((shared_out / "held.json").read_text())[0] == pytest.approx(image / 2, rel=0.02)
+    learns = sum(p.numel() for p in loop.freeze(EMO(SMALL), stages.IMAGE).values())
+    assert json.loads((shared_out / "held.json").read_text()) == [pytest.approx(learns / 2, rel=0.02)] * 2
+
+
+def test_one_rank_draws_samples_with_the_weights_of_all(shared_out):
+    found = {str(path.relative_to(shared_out / "image/samples")) for path in shared_out.glob("image/samples/*/*")}
+    assert found == {"step-0000002/stills.png", "step-0000004/stills.png"}
+
+
+def test_modules_that_run_in_hooks_are_gathered_too(tmp_path, shared_out):
+    run(tmp_path, 2, stage="speed", start=final(shared_out / "before_video"), config=micro_batches("speed", 2))
+    assert_same(shared_out / "speed", tmp_path)
+
+
+@pytest.mark.long
+def test_a_run_goes_on_sharded_and_then_in_one_process(tmp_path, more_shared_out):
+    run(tmp_path, 4, config=micro_batches("image", 2))
+    run(more_shared_out / "one", 4, config=micro_batches("image", 2))
+    assert_same(more_shared_out / "one", tmp_path)
+
+
+@pytest.mark.long
+def test_sharded_micro_batches_are_those_of_one_process(tmp_path, more_shared_out):
+    run(tmp_path, 3, stage="video", start=final(more_shared_out / "before_image"), config=micro_batches("video", 4))
+    assert_same(more_shared_out / "video", tmp_path)
+
+
+@pytest.mark.long
+def test_in_bfloat16_sharded_steps_are_nearly_those_of_one_process(tmp_path, more_shared_out):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    config = micro_batches("video", 2).model_copy(update={"mixed_precision": "bf16"})
+    run(tmp_path, 2, stage="video", start=final(more_shared_out / "before_image"), config=config)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert losses(more_shared_out / "half") == pytest.approx(losses(tmp_path), rel=1e-3)
+
+
+def test_moments_of_8_bits_are_not_shared_out(tmp_path):
+    with pytest.raises(UserError, match="adamw_8bit cannot be shared out"):
+        run(tmp_path, 1, config=sharded("zero2", optimizer="adamw_8bit"))
