@@ -27,6 +27,7 @@ from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig, SpeedBuckets
 from emo_model.networks.emo import EMO, PARTS
 from emo_model.train.optimizer import refuse_another, restored, saved
+from emo_model.train.sharding import whole
 
 TENSORS = "diffusion_pytorch_model.safetensors"
 NEWEST = "newest.safetensors"
@@ -56,21 +57,23 @@ def save(
     emo: EMO,
     scheduler: DDIMScheduler,
     provenance: Mapping[str, Any],
+    newest: Mapping[str, Tensor] | None = None,
+    average: Mapping[str, Tensor] | None = None,
     optimizer: Mapping[str, Tensor] | None = None,
     state: Mapping[str, Any] | None = None,
-    average: Mapping[str, Tensor] | None = None,
     unchanged: Mapping[str, Path] | None = None,
 ) -> Path:
     """Write a checkpoint folder under another name, then rename it: a kill leaves the old ones and no half one.
 
     unchanged: checkpoint folders that hold a part as it is, frozen: its file is linked, not written again.
-    average: of the trained parameters by name; it is what the parts then hold.
+    newest: the trained parameters by name; None: the network's own. average: theirs, where one is kept; it is what the
+    parts then hold, and the newest lie beside it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     try:
-        _write_parts(temporary, emo, average or {}, unchanged or {})
+        _write_parts(temporary, emo, average or newest or {}, unchanged or {})
         _write_json(
             temporary / "model_index.json", {"_class_name": "EMO", "config": emo.config.model_dump(mode="json")}
         )
@@ -81,8 +84,7 @@ def save(
             (temporary / "training").mkdir()
             save_file(_contiguous(optimizer), temporary / "training" / "optimizer.safetensors")
             _write_json(temporary / "training" / "state.json", dict(state or {}))
-            if average:
-                newest = {name: tensor for name, tensor in emo.named_parameters() if name in average}
+            if average and newest:
                 save_file(_contiguous(newest), temporary / "training" / NEWEST)
         _sync(temporary)
         os.replace(temporary, folder)
@@ -93,7 +95,7 @@ def save(
     return folder
 
 
-def _write_parts(folder: Path, emo: EMO, average: Mapping[str, Tensor], unchanged: Mapping[str, Path]) -> None:
+def _write_parts(folder: Path, emo: EMO, trained: Mapping[str, Tensor], unchanged: Mapping[str, Path]) -> None:
     for name in saved_parts(emo):
         (folder / name).mkdir(parents=True)
         _write_json(folder / name / "config.json", {"_class_name": type(_part(emo, name)).__name__})
@@ -102,7 +104,7 @@ def _write_parts(folder: Path, emo: EMO, average: Mapping[str, Tensor], unchange
             continue
         prefix = f"{name}."
         part = _part(emo, name).state_dict()
-        part |= {n.removeprefix(prefix): t for n, t in average.items() if n.startswith(prefix)}
+        part |= {n.removeprefix(prefix): t for n, t in trained.items() if n.startswith(prefix)}
         save_file(_contiguous(part), folder / name / TENSORS)
 
 
@@ -207,7 +209,7 @@ def remove(folder: Path) -> None:
 
 
 def part_hashes(emo: EMO) -> dict[str, str]:
-    """sha256 of every part's tensors: what a stage freezes must come out the same."""
+    """sha256 of every part's tensors: what a stage freezes must come out the same. Every rank must ask."""
     return {name: tensors_sha256(_part(emo, name).state_dict()) for name in PARTS}
 
 
@@ -216,7 +218,7 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(whole(tensors[name].detach()).cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

@@ -51,6 +51,8 @@ class TrainConfig(Frozen):
     noise: Literal["sd15", "velocity", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     gradient_checkpointing: bool = False
+    # Over ranks (train/sharding.py): gradients, moments and average ("zero2"), the weights that learn as well ("full").
+    shard: Literal["no", "zero2", "full"] = "no"
     compile: Literal["no", "default", "max-autotune-no-cudagraphs"] = "no"  # train/compiling.py: torch.compile's mode
     highest_loss: Positive = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the weights a checkpoint offers to others; 0: the newest

@@ -40,6 +40,7 @@ from emo_model.train.objective import Objective, draw, fixed_draw
 from emo_model.train.optimizer import adamw
 from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
 from emo_model.train.samples import sample
+from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
 
 Report = Callable[[dict[str, Any]], None]
 RANKS_WAIT = timedelta(minutes=30)  # for each other: one saves while the others stand in the next step; NCCL's is 10
@@ -185,8 +186,8 @@ def _told_to_stop(run: Run, interruption: Interruption) -> int:
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
     numbers = config.of(stage.name)
-    # The tail of ReferenceNet gives no map and gets no gradient.
-    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # The tail of ReferenceNet gives no map and gets no gradient. As a view: else a second copy of all gradients.
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),  # else accelerate takes several ranks on CPUs for one each
         mixed_precision=config.mixed_precision,
@@ -196,21 +197,26 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     emo, scheduler, start = _started(spec, stage, network, config, accelerator) if saved is None else saved.network
     _refuse_other_sizes(emo.config, network, start)
     _refuse_other_run(spec, numbers, saved)
-    trained = freeze(emo, stage)
+    freeze(emo, stage)
     if config.mixed_precision == "bf16":
         frozen_in_half(emo)
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
+    compile_repeated(emo, config.compile)
+    objective = Objective(emo, scheduler, stage, config)
+    if config.shard == "no" or accelerator.num_processes == 1:
+        objective = accelerator.prepare_model(objective)
+    else:
+        share_out(objective, accelerator, keep_weights=config.shard == "zero2")
+    trained = _learning(emo)
     optimizer = adamw(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
-    compile_repeated(emo, config.compile)
-    objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
     if saved is not None:
         with torch.no_grad():
             for name, tensor in saved.newest.items():
-                trained[name].copy_(tensor)
+                trained[name].copy_(part_of(tensor, trained[name]))
         checkpoint.restore_optimizer(optimizer, saved.optimizer, names)
     done = 0 if saved is None else saved.state["step"]
     return Run(
@@ -223,6 +229,10 @@ def freeze(emo: EMO, stage: stages.Stage) -> dict[str, nn.Parameter]:
     emo.requires_grad_(False)
     for part in stage.trains:
         getattr(emo, part).requires_grad_(True)
+    return _learning(emo)
+
+
+def _learning(emo: EMO) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in emo.named_parameters() if parameter.requires_grad}
 
 
@@ -388,7 +398,7 @@ def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, A
         with _timed(seconds, "backward_s"), nullcontext() if last else accelerator.no_sync(run.objective):
             accelerator.backward(loss / run.numbers.accumulate)
     with _timed(seconds, "optimizer_s"):
-        norm = float(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm))
+        norm = float(whole(accelerator.clip_grad_norm_(list(run.names), run.config.gradient_norm)))
         _stop_if_lost(run, step, _worst(run, losses), norm, seen)
         rate = learning_rate(run.config, run.numbers, step)
         for group in run.optimizer.param_groups:
@@ -452,10 +462,11 @@ def validate(run: Run, clips: Clips) -> float:
 
 
 def _sample(run: Run, data: Mapping[str, Clips], step: int, told: Callable[[], object]) -> None:
-    if run.accelerator.is_main_process:
-        batch = data.get("heldout", data["train"]).fixed_batches(1, run.config.sample_clips)[0]
-        with _offered(run):
-            sample(run.spec, run.config, run.emo, run.scheduler, batch, step, told)
+    with _offered(run), run.accelerator.autocast():
+        emo = usable_alone(run.emo, run.accelerator)
+        if emo is not None and run.accelerator.is_main_process:
+            batch = data.get("heldout", data["train"]).fixed_batches(1, run.config.sample_clips)[0]
+            sample(run.spec, run.config, emo, run.scheduler, batch, step, told)
 
 
 @contextmanager
@@ -469,10 +480,15 @@ def _offered(run: Run) -> Iterator[None]:
         _swap(run)
 
 
+@torch.no_grad()
 def _swap(run: Run) -> None:
     for parameter, name in run.names.items():
         if name in run.average:
-            parameter.data, run.average[name] = run.average[name], parameter.data
+            ours, offered = local(parameter), local(run.average[name])
+            newest = ours.clone()  # one at a time: no second copy of all
+            ours.copy_(offered)
+            offered.copy_(newest)
+    forget_whole(run.objective)
 
 
 def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[str]) -> None:
@@ -492,6 +508,9 @@ def _stop_if_lost(run: Run, step: int, loss: float, norm: float, clip_ids: list[
 
 def _save(run: Run, step: int) -> None:
     run.accelerator.wait_for_everyone()
+    newest = gathered({name: parameter for parameter, name in run.names.items()}, run.accelerator)
+    average = gathered(run.average, run.accelerator)
+    moments = gathered(checkpoint.optimizer_tensors(run.optimizer, run.names), run.accelerator)
     if not run.accelerator.is_main_process:
         return
     provenance = run.spec.provenance | {
@@ -501,12 +520,11 @@ def _save(run: Run, step: int) -> None:
         "start": None if run.spec.start is None else str(run.spec.start.name),
         "train": run.config.model_dump(mode="json") | {run.stage.name: run.numbers.model_dump()},
     }
-    tensors = checkpoint.optimizer_tensors(run.optimizer, run.names)
     # (seed, step) is the position in the data and the state of every random draw alike.
     state = {"step": step, "seed": run.spec.seed, "batch_size": run.numbers.batch_size}
     folder = run.checkpoints / _name(step)
     frozen = {part: run.frozen for part in checkpoint.saved_parts(run.emo) if part not in run.stage.trains}
-    checkpoint.save(folder, run.emo, run.scheduler, provenance, tensors, state, run.average, frozen)
+    checkpoint.save(folder, run.emo, run.scheduler, provenance, newest, average, moments, state, frozen)
     run.frozen = folder
     checkpoint.keep_last(run.checkpoints, run.config.keep_checkpoints, run.config.milestone_every)
 

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 
 from emo_model.errors import UserError
 from emo_model.train.config import TrainConfig
+from emo_model.train.sharding import part_of
 
 Groups = Iterable[Mapping[str, Any]]
 
 
 def adamw(groups: Groups, rate: float, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer a run asks for. UserError where its library is missing."""
+    """The optimizer a run asks for. UserError where its library is missing or cannot do it."""
+    if config.optimizer == "adamw_8bit" and config.shard != "no":
+        raise UserError(
+            "adamw_8bit cannot be shared out over ranks; run: emo train --set shard=no, or --set optimizer=adamw"
+        )
     kinds = {"adamw": lambda: torch.optim.AdamW, "adamw_8bit": _bitsandbytes}
     return kinds[config.optimizer]()(
         list(groups), rate, betas=(0.9, config.beta2), eps=1e-8, weight_decay=config.weight_decay
@@ -45,7 +50,7 @@ def saved(slot: str, value: Tensor | int) -> Tensor:
 def restored(slot: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
     """The way back, in its own precision; torch counts steps in a float on the CPU, bitsandbytes in an int."""
     if slot != "step":
-        return value.to(parameter.device)
+        return part_of(value, parameter)
     return value if value.is_floating_point() else int(value)
 
 
