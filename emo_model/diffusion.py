@@ -1,5 +1,6 @@
 """Noise in, loss (equation 1), sampling: thin over diffusers' schedulers. One schedule trains and samples."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,25 @@ def load_schedule(folder: Path) -> DDIMScheduler:
     if not (folder / "scheduler" / "scheduler_config.json").is_file():
         raise UserError(f"no scheduler in {folder}: a checkpoint folder is wanted; run: emo train --help")
     return DDIMScheduler.from_pretrained(folder / "scheduler")
+
+
+def load_recipe(folder: Path) -> str:
+    """Name of the recipe that a checkpoint was trained with. UserError where its scheduler is another one's."""
+    found = dict(load_schedule(folder).config)
+    fitting = [
+        name
+        for name, recipe in RECIPES.items()
+        if all(found.get(key) == value for key, value in schedule(recipe).config.items() if not key.startswith("_"))
+    ]
+    provenance = folder / "provenance.json"
+    numbers = json.loads(provenance.read_text()).get("train", {}) if provenance.is_file() else {}
+    name = numbers.get("noise", next(iter(fitting), None))
+    if name not in fitting:
+        raise UserError(
+            f"{folder / 'scheduler'} is not the schedule of the noise recipe {name}, which {folder.name} was trained "
+            f"with: it fits {', '.join(fitting) or 'none'}; bring the checkpoint again"
+        )
+    return name
 
 
 def draw_noise(latents: Tensor, recipe: NoiseRecipe, generator: torch.Generator) -> Tensor:

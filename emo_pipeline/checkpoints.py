@@ -58,15 +58,16 @@ def run_spec(
 
     UserError where its inputs are missing, or this run folder was begun with other numbers or clips.
     """
+    from emo_model.config import preset
     from emo_model.data.manifests import manifest_path
     from emo_model.data.store import write_text
     from emo_model.train.config import RunSpec
 
-    start, preset, seed = _start(context, root, stage, begin)
+    start, size, seed = _start(context, root, stage, begin)
     manifest, heldout = manifest_path(root, f"train_{clips}"), manifest_path(root, f"held_out_{clips}")
     spec = RunSpec(
         stage=stage,
-        preset=preset,
+        preset=size,
         seed=seed,
         start=start,
         manifest=manifest,
@@ -77,6 +78,7 @@ def run_spec(
         provenance=_provenance(context, manifest),
         **numbers,
     )
+    spec.config(preset(spec.preset).train)  # a number that does not fit is told before anything is written
     path = run_dir / "run.json"
     if path.exists() and _comparable(RunSpec.read(path)) != _comparable(spec):
         raise UserError(

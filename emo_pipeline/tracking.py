@@ -57,7 +57,8 @@ class TrackedRun:
         return max((point.step for point in self.client.get_metric_history(self.run_id, metric)), default=0)
 
     def curve(self, rows: Iterable[Mapping[str, Any]], metrics: tuple[str, ...]) -> None:
-        """Rows with a `step` and the named metrics; steps recorded before (of a run that resumed) are left out."""
+        """Rows with a `step` and of the metrics those that they have; steps recorded before (of a run that resumed) are
+        left out. Every row has the first metric."""
         from mlflow.entities import Metric
 
         done, now = self.last_step(metrics[0]), int(time.time() * 1000)
@@ -66,6 +67,7 @@ class TrackedRun:
             for row in rows
             if row["step"] > done
             for name in metrics
+            if name in row
         ]
         for start in range(0, len(points), BATCH):
             self.client.log_batch(self.run_id, metrics=points[start : start + BATCH])
@@ -74,6 +76,14 @@ class TrackedRun:
         """Numbers without a curve. MLflow's names allow no brackets: the stand-in `fid[x]` is called `fid:x` there."""
         for name, value in values.items():
             self.client.log_metric(self.run_id, name.replace("[", ":").rstrip("]"), float(value))
+
+    def folders(self, folder: Path) -> list[Path]:
+        """Record every folder in `folder` as an artifact of the same name, those that are not yet; returns these."""
+        known = {item.path for item in self.client.list_artifacts(self.run_id, folder.name)}
+        new = [path for path in sorted(folder.glob("[!.]*")) if f"{folder.name}/{path.name}" not in known]
+        for path in new:
+            self.client.log_artifacts(self.run_id, str(path), f"{folder.name}/{path.name}")
+        return new
 
     def finish(self, status: str = "FINISHED") -> None:
         """End it: FINISHED, FAILED or KILLED."""

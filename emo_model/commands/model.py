@@ -1,4 +1,4 @@
-"""emo train, generate: the model without Dagster."""
+"""emo train, generate, export: the model without Dagster."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,10 +22,24 @@ FILE = click.Path(path_type=Path)
 @click.option("--steps", type=int, help="Optimizer steps; the preset's otherwise.")
 @click.option("--batch-size", type=int, help="Clips a step; the preset's otherwise.")
 @click.option("--learning-rate", type=float, help="The preset's otherwise.")
+@click.option("--noise", help="Noise recipe of stage image: sd15, velocity or modern; later stages keep it.")
+@click.option(
+    "--set",
+    "changed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Any other number of emo_model/train/config.py, as ema_decay=0.999 or accumulate=4; may be repeated.",
+)
 @click.option("--seed", default=0, show_default=True)
 @click.option("--threads", type=int, help="CPU threads; the same number gives the same bits.")
 def train(
-    stage: Literal["image", "video", "speed"], run_dir: Path, start: Path | None, preset: str, **numbers: Any
+    stage: Literal["image", "video", "speed"],
+    run_dir: Path,
+    start: Path | None,
+    preset: str,
+    noise: str | None,
+    changed: tuple[str, ...],
+    **numbers: Any,
 ) -> None:
     """Train one STAGE (section 3.3: image, then video, then speed) in RUN_DIR.
 
@@ -49,6 +63,7 @@ def train(
         root=root.path,
         run_dir=run_dir,
         speed_buckets=_buckets(root) if stage == "speed" else None,
+        changed=_named(changed) | ({} if noise is None else {"noise": noise}),
         **numbers,
     )
     try:
@@ -56,6 +71,14 @@ def train(
     except Interrupted as interrupted:
         click.echo(f"emo: {interrupted}", err=True)
         raise SystemExit(interrupted.exit_code) from None
+
+
+def _named(changed: tuple[str, ...]) -> dict[str, str]:
+    """NAME=VALUE texts as a dictionary; TrainConfig says which names and values there are."""
+    for text in changed:
+        if "=" not in text:
+            raise UserError(f"{text!r}: NAME=VALUE is wanted; run: emo train --set ema_decay=0.999")
+    return dict(text.split("=", 1) for text in changed)
 
 
 def _tell(row: dict) -> None:
@@ -140,4 +163,18 @@ def _count(done: int, total: int) -> None:
     click.echo(f"{done}/{total} frames", err=True)
 
 
-COMMANDS = (train, generate)
+@click.command()
+@click.argument("checkpoint", type=FILE)
+@click.argument("folder", type=FILE)
+def export(checkpoint: Path, folder: Path) -> None:
+    """The parts of CHECKPOINT that plain diffusers loads, in a new FOLDER; its README.md says which and how.
+
+    unet, reference_unet, motion_adapter, vae, scheduler; what diffusers has no class for as safetensors.
+    """
+    from emo_model.export import export as write
+
+    for part in write(checkpoint, folder):
+        click.echo(part)
+
+
+COMMANDS = (train, generate, export)

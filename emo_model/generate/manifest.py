@@ -15,7 +15,7 @@ from emo_model.data.store import DataRoot, text_sha256, write_json
 from emo_model.errors import UserError
 from emo_model.generate.portrait import AUTO, Portrait, Region, scaled, to_tensor
 from emo_model.generate.sound import read_sound
-from emo_model.generate.video import DEFAULT, Model, Settings, generate
+from emo_model.generate.video import DEFAULT, GenerateReport, Model, Progress, Settings, generate
 
 
 @dataclass(frozen=True)
@@ -73,18 +73,32 @@ def _one(
     key = text_sha256(model.sha256, *asdict(settings).values(), max_seconds, *made_from)
     if (kept := _finished(out, key)) is not None:
         return kept
-    if not row["sound_path"]:
-        raise UserError(f"clip {row['clip_id']} has no sound to drive it; run: emo prepare FOLDER_OF_VIDEOS")
-    seconds = row["num_frames"] / FPS
-    sound = read_sound(root.path / row["sound_path"]).first(min(seconds, max_seconds or seconds))
-    portrait = first_frame(row, boxes, root, model.emo.config.image_size, settings.face_region)
-    report = generate(model, portrait, sound, out, settings=settings, overwrite=True)
+    report = animate_clip(model, row, boxes, root, out, settings, max_seconds)
     clip = GeneratedClip(
         row["clip_id"], row["identity_id"], root.relative(out), row["path"], row["sound_path"], report.frames,
         report.seconds, key,
     )  # fmt: skip
     write_json(out.with_suffix(".json"), asdict(clip))
     return clip
+
+
+def animate_clip(
+    model: Model,
+    row: dict[str, Any],
+    boxes: NDArray[np.float32],
+    root: DataRoot,
+    out: Path,
+    settings: Settings,
+    max_seconds: float | None,
+    progress: Progress = lambda done, total: None,
+) -> GenerateReport:
+    """A manifest's clip again, from its first frame and its own voice, as `out`. UserError where it has no sound."""
+    if not row["sound_path"]:
+        raise UserError(f"clip {row['clip_id']} has no sound to drive it; run: emo prepare FOLDER_OF_VIDEOS")
+    seconds = row["num_frames"] / FPS
+    sound = read_sound(root.path / row["sound_path"]).first(min(seconds, max_seconds or seconds))
+    portrait = first_frame(row, boxes, root, model.emo.config.image_size, settings.face_region)
+    return generate(model, portrait, sound, out, settings=settings, overwrite=True, progress=progress)
 
 
 def first_frame(row: dict[str, Any], boxes: NDArray[np.float32], root: DataRoot, size: int, region: Region) -> Portrait:

@@ -41,6 +41,20 @@ def animate(
         motion = emo.encode_pixels(pixels[-config.motion_frames :])[None]
 
 
+@torch.no_grad()
+def stills(
+    emo: EMO, scheduler: DDIMScheduler, reference: Tensor, mask: Tensor, steps: int, guidance: float, seed: int
+) -> Tensor:
+    """Stage 1's pictures: reference (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) -> (B, 3, H, W). No Temporal Modules."""
+    features = emo.encode_reference(emo.encode_pixels(reference))
+    nobody = features.keep(torch.zeros(len(reference)).to(reference))
+    predict = diffusion.guided(
+        lambda z, t: emo(z, t, features, mask=mask), lambda z, t: emo(z, t, nobody, mask=mask), guidance
+    )
+    z = torch.cat([noise(emo, seed, number)[:, :1] for number in range(len(reference))]).to(reference)
+    return emo.decode_latents(diffusion.denoise(predict, z, scheduler, steps)[:, 0])
+
+
 def nearby(first: int, frames: int, m: int, total: int) -> Tensor:
     """(F + 2m,) indices of a clip's frames with their real neighbours; the video's own edges repeat."""
     return torch.arange(first - m, first + frames + m).clamp(0, total - 1)

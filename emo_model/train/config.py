@@ -1,12 +1,18 @@
 """Numbers of a training run, and the run itself as a value (RUN.json)."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from emo_model.errors import UserError
 from emo_model.networks.config import SpeedBuckets
+
+Count = Annotated[int, Field(ge=1)]
+Often = Annotated[int, Field(ge=0)]  # steps between two; 0: never
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Frozen(BaseModel):
@@ -16,13 +22,13 @@ class Frozen(BaseModel):
 class StageTraining(Frozen):
     """One stage's numbers."""
 
-    steps: int
-    batch_size: int  # of one micro-batch, a rank
-    learning_rate: float
-    accumulate: int = 1  # micro-batches a step
+    steps: Count
+    batch_size: Count  # of one micro-batch, a rank
+    learning_rate: Positive
+    accumulate: Count = 1  # micro-batches a step
     # Projections that start at zero (networks/weights.py) learn this many times faster: among layers already trained
     # their output must first grow to the size of what it is added to, which took a short run all its steps.
-    zero_started_rate: float = 1.0
+    zero_started_rate: Positive = 1.0
     recolour: bool = False  # other colours and mirror images of every clip (train/augment.py)
 
 
@@ -32,29 +38,61 @@ class TrainConfig(Frozen):
     image: StageTraining
     video: StageTraining
     speed: StageTraining
-    weight_decay: float = 0.01
-    beta2: float = 0.999  # AdamW's; a short run forgets its first gradients sooner with less
-    gradient_norm: float = 1.0
-    warmup_steps: int = 0  # learning rate rises linearly
-    final_rate: float = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper
-    drop: float = 0.05  # share of clips without reference, without audio, without speed, and without all three
-    first_clip: float = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999  # AdamW's; a short run forgets sooner with less
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # train/optimizer.py: 8 bits a moment need a quarter
+    gradient_norm: Positive = 1.0
+    warmup_steps: Often = 0  # learning rate rises linearly
+    final_rate: Share = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper
+    # Shares of clips without reference, without audio, without speed, and without all three: four times this.
+    drop: Annotated[float, Field(ge=0, le=0.25)] = 0.05
+    first_clip: Share = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
+    # emo_model/diffusion.py: of the first stage. A stage that follows keeps its start checkpoint's.
     noise: Literal["sd15", "velocity", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     gradient_checkpointing: bool = False
-    highest_loss: float = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
-    ema_decay: float = 0.0  # of the weights that a checkpoint offers to others; 0: the newest ones
-    loader_workers: int = 0  # processes that read batches ahead; 0: in the step itself
-    checkpoint_every: int = 1000
-    keep_checkpoints: int = 2
-    milestone_every: int = 0  # steps whose checkpoints are kept for good; 0: none
-    validate_every: int = 0  # steps between two looks at the validation loss; 0: at the start and the end only
-    validation_batches: int = 8
-    validation_batch_size: int = 4
+    compile: Literal["no", "default", "max-autotune-no-cudagraphs"] = "no"  # train/compiling.py: torch.compile's mode
+    highest_loss: Positive = 10.0  # the target has unit variance: predicting nothing costs 1, so 10 has exploded
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.0  # of the weights a checkpoint offers to others; 0: the newest
+    loader_workers: Annotated[int, Field(ge=0)] = 0  # processes that read batches ahead; 0: in the step itself
+    checkpoint_every: Count = 1000
+    keep_checkpoints: Count = 2
+    milestone_every: Often = 0  # steps whose checkpoints are kept for good
+    validate_every: Often = 0  # steps between two looks at the validation loss; at the start and the end always
+    validation_batches: Count = 8
+    validation_batch_size: Count = 4
+    sample_every: Often = 0  # steps between two sets of sample videos or stills (train/samples.py)
+    sample_clips: Count = 2  # held-out clips that are sampled
+    sample_seconds: Positive = 2.0  # of each
+    sample_steps: Count = 40  # of DDIM, section 4.1
 
     def of(self, stage: str) -> StageTraining:
         """The numbers of a stage."""
         return getattr(self, stage)
+
+    def with_changes(self, stage: str, given: Mapping[str, Any]) -> "TrainConfig":
+        """With other numbers, by name: of training as a whole, or of this stage. Text as from a command line will do.
+
+        UserError where a name is unknown or a value does not fit.
+        """
+        own = set(StageTraining.model_fields)
+        possible = own | set(TrainConfig.model_fields) - {"image", "video", "speed"}
+        for name in given:
+            if name not in possible:
+                raise UserError(
+                    f"training has no number {name!r}: wanted one of {', '.join(sorted(possible))}; "
+                    f"run: emo train --set NAME=VALUE"
+                )
+        of_stage = self.of(stage).model_dump() | {name: given[name] for name in given if name in own}
+        whole = {name: given[name] for name in given if name not in own}
+        try:
+            return TrainConfig.model_validate(self.model_dump() | whole | {stage: of_stage})
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = str(first["loc"][-1])
+            raise UserError(
+                f"{name} of training: {first['msg']}, got {first['input']!r}; run: emo train --set {name}=VALUE"
+            ) from None
 
 
 TINY_TRAIN = TrainConfig(
@@ -70,7 +108,7 @@ PAPER_TRAIN = TrainConfig(
     video=StageTraining(steps=30_000, batch_size=4, learning_rate=1e-5),
     speed=StageTraining(steps=10_000, batch_size=4, learning_rate=1e-5),
     mixed_precision="bf16", gradient_checkpointing=True, ema_decay=0.9999, loader_workers=6,
-    milestone_every=10_000, validate_every=1000,
+    milestone_every=10_000, validate_every=1000, sample_every=2000,
 )  # fmt: skip
 
 
@@ -87,15 +125,16 @@ class RunSpec(Frozen):
     steps: int | None = None  # these three replace the preset's
     batch_size: int | None = None
     learning_rate: float | None = None
+    changed: dict[str, Any] = {}  # other numbers of TrainConfig or StageTraining, by name
     seed: int = 0
     threads: int | None = None  # of torch; the same number gives the same bits
     speed_buckets: SpeedBuckets | None = None  # of the training set; None: the start checkpoint's
     provenance: dict[str, Any] = {}  # data versions, git commit: written into the checkpoint as it is
 
-    def numbers(self, config: TrainConfig) -> StageTraining:
-        """The preset's numbers of this stage, with this run's in their place."""
-        given = {k: v for k in ("steps", "batch_size", "learning_rate") if (v := getattr(self, k)) is not None}
-        return config.of(self.stage).model_copy(update=given)
+    def config(self, preset: TrainConfig) -> TrainConfig:
+        """The preset's numbers with this run's in their place. UserError where one does not fit."""
+        named = {k: v for k in ("steps", "batch_size", "learning_rate") if (v := getattr(self, k)) is not None}
+        return preset.with_changes(self.stage, self.changed | named)
 
     @classmethod
     def read(cls, path: Path) -> "RunSpec":

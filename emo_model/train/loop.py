@@ -2,7 +2,7 @@
 
 A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
 bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json, clips.parquet (the manifest it
-learns from) and checkpoints/step-NNNNNNN.
+learns from) and checkpoints/step-NNNNNNN, and samples/step-NNNNNNN.
 """
 
 import json
@@ -32,9 +32,13 @@ from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train.augment import recoloured
+from emo_model.train.compiling import compile_repeated, uncompiled
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
+from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
-from emo_model.train.run_folder import Interruption, Progress, locked
+from emo_model.train.optimizer import adamw
+from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
+from emo_model.train.samples import sample
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -103,6 +107,7 @@ def train(
 
         chosen = preset(spec.preset)
         network, config = network or chosen.network, config or chosen.train
+    config = with_recipe_of_start(spec, spec.config(config))
     if spec.threads:
         torch.set_num_threads(spec.threads)
     with _owned(spec.run_dir), Interruption() as interruption:
@@ -137,6 +142,8 @@ def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Inte
             last, stopped = step == run.numbers.steps, _told_to_stop(run, interruption)
             if last or stopped or step % run.config.checkpoint_every == 0:
                 _save(run, step)
+            if run.config.sample_every and step % run.config.sample_every == 0 and not stopped:
+                _sample(run, data, step, lambda: interruption.signal)
             if stopped and not last:
                 raise Interrupted(stopped, folder / _name(step))
     final = folder / _name(run.numbers.steps)
@@ -155,7 +162,7 @@ def _told_to_stop(run: Run, interruption: Interruption) -> int:
 
 def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     stage = stages.stage(spec.stage)
-    numbers = spec.numbers(config)
+    numbers = config.of(stage.name)
     # The tail of ReferenceNet gives no map and gets no gradient.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
     accelerator = Accelerator(
@@ -172,13 +179,9 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
         frozen_in_half(emo)
     if config.gradient_checkpointing:
         emo.enable_gradient_checkpointing()
-    optimizer = torch.optim.AdamW(
-        _groups(emo, trained, numbers),
-        numbers.learning_rate,
-        betas=(0.9, config.beta2),
-        weight_decay=config.weight_decay,
-    )
+    optimizer = adamw(_groups(emo, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
+    compile_repeated(emo, config.compile)
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
@@ -369,10 +372,11 @@ def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, A
         run.optimizer.zero_grad(set_to_none=True)
         _follow(run, step)
     split = {name: round(value, 4) for name, value in seconds.items()}
-    memory = {"gpu_peak_bytes": torch.cuda.max_memory_allocated()} if torch.cuda.is_available() else {}
+    clips = run.numbers.batch_size * run.numbers.accumulate * accelerator.num_processes
     return {
         "step": step, "loss": _over_ranks(run, losses), "lr": rate, "gradient_norm": norm,
-        "seconds": round(sum(seconds.values()), 4), **split, **memory,
+        "seconds": round(sum(seconds.values()), 4), **split,
+        "clips_per_s": round(clips / sum(seconds.values()), 3), "peak_bytes": peak_bytes(),
     }  # fmt: skip
 
 
@@ -422,12 +426,20 @@ def validate(run: Run, clips: Clips) -> float:
     return float(np.mean(losses))
 
 
+def _sample(run: Run, data: Mapping[str, Clips], step: int, told: Callable[[], object]) -> None:
+    if run.accelerator.is_main_process:
+        batch = data.get("heldout", data["train"]).fixed_batches(1, run.config.sample_clips)[0]
+        with _offered(run):
+            sample(run.spec, run.config, run.emo, run.scheduler, batch, step, told)
+
+
 @contextmanager
 def _offered(run: Run) -> Iterator[None]:
     """While this is open, the weights are those that a checkpoint offers: their average, where one is kept."""
     _swap(run)
     try:
-        yield
+        with uncompiled(run.config.compile):
+            yield
     finally:
         _swap(run)
 

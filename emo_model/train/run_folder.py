@@ -2,12 +2,15 @@
 
 import json
 import os
+import resource
 import signal
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+import torch
 
 from emo_model.data.store import held
 
@@ -32,6 +35,13 @@ class Progress:
         """Add a line; it is readable at once."""
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
+
+
+def peak_bytes() -> int:
+    """Most memory held so far: of the GPU where there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in kB
 
 
 class Interruption:

@@ -31,7 +31,10 @@ if TYPE_CHECKING:
     from emo_model.train.config import RunSpec
 
 CODE_VERSION = "1"
-CURVES = ("loss", "lr", "gradient_norm")
+CURVES = (
+    "loss", "lr", "gradient_norm", "loss_train", "loss_heldout",
+    "seconds", "data_s", "forward_s", "backward_s", "optimizer_s", "clips_per_s", "peak_bytes",
+)  # fmt: skip
 GUARDS = (LOSS_FINITE, FROZEN_PARAMETERS_UNCHANGED)
 
 
@@ -49,11 +52,15 @@ class StageConfig(dg.Config):
     batch_size: int | None = Field(default=None, description="Samples a step.")
     learning_rate: float | None = Field(default=None, description="AdamW's.")
     threads: int | None = Field(default=None, description="CPU threads; the same number gives the same bits.")
+    changed: dict[str, Any] = Field(
+        default={}, description="Any other number there, by name: {ema_decay: 0.999, accumulate: 4, sample_every: 500}."
+    )
 
 
 class ImageConfig(StageConfig):
     """The first stage can also go on from the champion."""
 
+    noise: str | None = Field(default=None, description="sd15, velocity or modern; the stages after it keep it.")
     continue_from: str = Field(default="base_weights", description="base_weights or champion.")
     only_if_changed: bool = Field(
         default=False, description="Stop, green, where the manifests are those of the last training."
@@ -136,7 +143,9 @@ def _make(
     tracking: Tracking,
 ) -> dg.MaterializeResult:
     asset, run_dir = f"{stage}_checkpoint", data.root.folder("6_checkpoints") / stage / lineage(context)
-    numbers = config.model_dump(exclude={"continue_from", "only_if_changed"})
+    numbers = config.model_dump(exclude={"continue_from", "only_if_changed", "noise"})
+    if (noise := getattr(config, "noise", None)) is not None:
+        numbers["changed"] = numbers["changed"] | {"noise": noise}
     begin = getattr(config, "continue_from", "base_weights")
     spec = run_spec(context, data.root, stage, clips, run_dir, numbers, begin)
     run = tracking.run(asset, lineage(context), f"{stage} stage")
@@ -147,9 +156,11 @@ def _make(
 def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", trainer: Trainer, run: TrackedRun) -> None:
     """Run the trainer; its progress goes to MLflow's curve and to the asset's page while it runs."""
     from emo_model.config import preset
+    from emo_model.train.noise import with_recipe_of_start
 
-    numbers = spec.numbers(preset(spec.preset).train)
-    run.params(spec.model_dump(include={"stage", "preset", "seed", "threads"}) | numbers.model_dump())
+    config = with_recipe_of_start(spec, spec.config(preset(spec.preset).train))
+    numbers = config.model_dump(exclude={"image", "video", "speed"}) | config.of(spec.stage).model_dump()
+    run.params(spec.model_dump(include={"stage", "preset", "seed", "threads"}) | numbers)
     run.tags({"manifest_version": spec.provenance["manifest_version"], "git_commit": spec.provenance["git_commit"]})
 
     def report(rows: Rows) -> None:
@@ -158,9 +169,16 @@ def _train(context: dg.AssetExecutionContext, asset: str, spec: "RunSpec", train
         context.log.info(f"step {last['step']}: loss {last['loss']:.4f}")
         seen = {"step": last["step"], "loss": last["loss"], "learning rate": last["lr"], "MLflow": run.link}
         context.log_event(dg.AssetObservation(asset_key=asset, metadata=seen))
+        samples()
+
+    def samples() -> None:
+        for folder in run.folders(spec.run_dir / "samples"):
+            if (folder / "failed.txt").exists():
+                context.log.warning(f"no samples of {folder.name}; training goes on: {folder / 'failed.txt'}")
 
     try:
         trainer.train(spec.run_dir / "run.json", report)
+        samples()
     except BaseException as error:
         run.finish("FAILED" if isinstance(error, dg.Failure) else "KILLED")
         raise

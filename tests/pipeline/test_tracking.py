@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from emo_pipeline.assets.training import CURVES
 from emo_pipeline.tracking import TrackedRun, Tracking
 
 
@@ -31,6 +32,31 @@ def test_a_resumed_curve_has_every_step_once(run: TrackedRun) -> None:
     run.curve(rows[:1200], ("loss",))
     run.curve(rows[1100:], ("loss",))
     assert [point.step for point in run.client.get_metric_history(run.run_id, "loss")] == list(range(1, 1301))
+
+
+def test_a_metric_that_only_some_rows_have_is_a_curve_of_these(tracking: Tracking) -> None:
+    run = tracking.run("image_checkpoint", "validated")
+    rows = [{"step": k, "loss": 1.0} | ({"loss_heldout": 0.5} if k == 2 else {}) for k in (1, 2, 3)]
+    run.curve(rows, CURVES)
+    history = run.client.get_metric_history
+    assert [point.step for point in history(run.run_id, "loss")] == [1, 2, 3]
+    assert [(point.step, point.value) for point in history(run.run_id, "loss_heldout")] == [(2, 0.5)]
+
+
+def test_samples_become_artifacts_as_they_appear_whole_and_once(tmp_path: Path) -> None:
+    tracking = Tracking(folder=str(tmp_path))
+    run, samples = tracking.run("video_checkpoint", "sampled"), tmp_path / "samples"
+    assert run.folders(samples) == []  # none yet
+    for name in ("step-0000002", ".step-0000004"):  # the second is being written
+        (samples / name).mkdir(parents=True)
+        (samples / name / "clip.mp4").write_bytes(b"film")
+    assert [path.name for path in run.folders(samples)] == ["step-0000002"]
+    assert run.folders(samples) == []
+    (samples / ".step-0000004").rename(samples / "step-0000004")
+    again = tracking.run("video_checkpoint", "sampled")  # a retry, in the same MLflow run
+    assert [path.name for path in again.folders(samples)] == ["step-0000004"]
+    found = run.client.list_artifacts(run.run_id, "samples/step-0000004")
+    assert [item.path for item in found] == ["samples/step-0000004/clip.mp4"]
 
 
 def test_a_stand_ins_name_is_kept_in_mlflow(run: TrackedRun) -> None:
