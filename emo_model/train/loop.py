@@ -177,11 +177,11 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     trained = freeze(emo, stage)
     if config.mixed_precision == "bf16":
         frozen_in_half(emo)
-    if config.gradient_checkpointing:
-        emo.enable_gradient_checkpointing()
     optimizer = adamw(_groups(emo, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
     compile_repeated(emo, config.compile)
+    if config.gradient_checkpointing:
+        emo.enable_gradient_checkpointing()  # what is recomputed is then the compiled block
     objective = accelerator.prepare_model(Objective(emo, scheduler, stage, config))
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
