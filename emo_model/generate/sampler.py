@@ -47,7 +47,7 @@ def stills(
 ) -> Tensor:
     """Stage 1's pictures: reference (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) -> (B, 3, H, W). No Temporal Modules."""
     features = emo.encode_reference(emo.encode_pixels(reference))
-    nobody = features.keep(torch.zeros(len(reference)).to(reference))
+    nobody = features.without_reference()
     predict = diffusion.guided(
         lambda z, t: emo(z, t, features, mask=mask), lambda z, t: emo(z, t, nobody, mask=mask), guidance
     )

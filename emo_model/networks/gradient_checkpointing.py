@@ -4,7 +4,8 @@ diffusers' own switch does not reach what runs in hooks (Temporal Modules, and w
 transformers, nor the Face Locator; and where it recomputes a module it wants the module's hooks again, which are gone.
 """
 
-from types import MethodType
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -24,16 +25,15 @@ RECOMPUTED = (ResnetBlock2D, Transformer2DModel, Upsample2D, TemporalModules, Fa
 def enable(network: nn.Module) -> None:
     """Of a network, let each module of RECOMPUTED keep its inputs only. Outputs and gradients stay the same.
 
-    `forward` is replaced and not `__call__`, so hooks on such a module run once, outside: what `unet.watching` adds
-    behind it need not be there again in the backward pass.
+    `forward` is wrapped and not `__call__`, so hooks on such a module run once, outside: what `unet.watching` adds
+    behind it need not be there again in the backward pass. Compile first (train/compiling.py), then this.
     """
     for module in network.modules():
         if isinstance(module, RECOMPUTED):
-            module.forward = MethodType(_recomputed, module)  # type: ignore[method-assign]
+            module.forward = partial(_recomputed, module.forward)  # type: ignore[method-assign]
 
 
-def _recomputed(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    forward = type(module).forward
+def _recomputed(forward: Callable, *args: Any, **kwargs: Any) -> Any:
     if not torch.is_grad_enabled():
-        return forward(module, *args, **kwargs)
-    return checkpoint(forward, module, *args, use_reentrant=False, **kwargs)
+        return forward(*args, **kwargs)
+    return checkpoint(forward, *args, use_reentrant=False, **kwargs)

@@ -200,9 +200,9 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     freeze(emo, stage)
     if config.mixed_precision == "bf16":
         frozen_in_half(emo)
-    if config.gradient_checkpointing:
-        emo.enable_gradient_checkpointing()
     compile_repeated(emo, config.compile)
+    if config.gradient_checkpointing:
+        emo.enable_gradient_checkpointing()  # what is recomputed is then the compiled block
     objective = Objective(emo, scheduler, stage, config)
     if config.shard == "no" or accelerator.num_processes == 1:
         objective = accelerator.prepare_model(objective)

@@ -13,9 +13,9 @@ SMALL = EMOConfig.model_validate(
 )
 
 
-def small(seed: int = 0, awake: bool = False) -> EMO:
+def small(seed: int = 0, awake: bool = False, config: EMOConfig = SMALL) -> EMO:
     """The network as it starts; awake: with every zero-initialised output filled, as training would."""
-    emo = seeded(SMALL, seed).eval()
+    emo = seeded(config, seed).eval()
     if awake:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():

@@ -246,6 +246,15 @@ def test_a_dropped_condition_is_not_read(dropped):
     assert not torch.allclose(output(given, drop=False), output(changed, drop=False), atol=1e-3)
 
 
+def test_without_a_mask_nothing_is_added_to_the_noisy_latent():
+    emo, given = small(awake=True), inputs()
+    free = predict(emo, given, mask=None)
+    with torch.no_grad():
+        for parameter in emo.face_locator.out.parameters():
+            parameter.zero_()
+    assert torch.equal(free, predict(emo, given))
+
+
 def test_a_reference_left_out_is_to_the_bit_a_reference_of_zero_maps():
     """What guidance subtracts is then cheaper, and the same."""
     emo, given = small(awake=True), inputs()
