@@ -23,7 +23,7 @@ from tests.model.train.test_scaling_up import rows
 
 ROOT = Path(__file__).parents[3]
 # Gradients are cut, weights are averaged, looked at on the way: all that sharding could get wrong.
-PLAIN = CONFIG.model_copy(update={"ema_decay": 0.9, "gradient_norm": 0.5, "validate_every": 2})
+PLAIN = CONFIG.model_copy(update={"ema_decay": 0.9, "gradient_norm": 0.5, "validate_every": 1})
 
 
 def sharded(how: str, **changed):
