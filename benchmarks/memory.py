@@ -12,8 +12,8 @@ step needs beyond what is there all the time. tests/benchmarks/test_memory.py ho
 
 Bytes a trained parameter: weight 4, gradient 4, AdamW's moments 8 (8-bit: 2, and a scale a 256 of each), average 4, and
 4 that AdamW's `foreach` takes during its step. Bytes a frozen one: 2. Shared over N GPUs: gradients, moments and
-average with ZeRO-2; with FSDP weights too, but the two largest blocks of the network, which are whole (bf16) while they
-compute. Every GPU keeps its own activations.
+average with ZeRO-2; with FSDP trained weights too, but for emo_model/train/sharding.py's two largest units and what is
+in none, which are whole while they compute. 8-bit moments are not shared. Every GPU keeps its own activations.
 
 Not counted: the CUDA context, cuDNN's workspace, the allocator's gaps. A tenth of a card is left free for them.
 """
@@ -39,6 +39,7 @@ from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO
 from emo_model.train.config import TrainConfig
 from emo_model.train.loop import freeze
+from emo_model.train.sharding import units
 from emo_model.train.stages import STAGES, Stage
 
 CARDS = (24, 40, 80)  # GB
@@ -131,7 +132,7 @@ class Need:
 
     trained: int  # parameters
     frozen: int
-    block: int  # parameters of the largest block
+    whole: int  # trained parameters that stand whole at once where weights are shared
     two: Held  # a step on two clips
     three: Held
 
@@ -147,10 +148,8 @@ class Need:
 
     def total(self, optimizer: str, gpus: int, size: int, share_weights: bool = False) -> float:
         """Bytes on each of so many GPUs, `size` clips each."""
-        weights = 4 * self.trained + 2 * self.frozen
-        if share_weights:
-            weights = weights / gpus + 2 * 2 * self.block
-        always = weights + (MOMENTS[optimizer] + 4) * self.trained / gpus
+        here = self.trained / gpus + self.whole if share_weights else self.trained
+        always = 4 * here + 2 * self.frozen + (MOMENTS[optimizer] + 4) * self.trained / gpus
         update = (4 + IN_ITS_STEP[optimizer]) * self.trained / gpus
         return always + max(self.step(gpus, size), update)
 
@@ -167,7 +166,7 @@ def need(network: EMOConfig, config: TrainConfig, stage: Stage, cached: bool) ->
     used = [emo.get_submodule(part) for part in _used(emo, stage, cached)]
     held = [held_by_a_step(network, config, stage, size, cached) for size in (2, 3)]
     everything = sum(p.numel() for module in used for p in module.parameters())
-    return Need(trained, everything - trained, _largest_block(emo), *held)
+    return Need(trained, everything - trained, _whole(emo), *held)
 
 
 def _used(emo: EMO, stage: Stage, cached: bool) -> list[str]:
@@ -177,10 +176,13 @@ def _used(emo: EMO, stage: Stage, cached: bool) -> list[str]:
     return parts + [f"{name}_layers" for name in ("audio", "speed") if name in stage.reads]
 
 
-def _largest_block(emo: EMO) -> int:
-    unet = emo.backbone.unet
-    blocks = (*unet.down_blocks, unet.mid_block, *unet.up_blocks)
-    return max(sum(p.numel() for p in block.parameters()) for block in blocks)
+def _whole(emo: EMO) -> int:
+    sizes = sorted(_learns(unit) for unit in units(emo))
+    return _learns(emo) - sum(sizes) + sum(sizes[-2:])
+
+
+def _learns(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters() if p.requires_grad)
 
 
 def main() -> None:
@@ -202,7 +204,7 @@ def main() -> None:
         )
         print(f"{'':30}{'GB for 1 clip':>14}   clips a GPU that fit on {', '.join(f'{card} GB' for card in CARDS)}")
         for optimizer in MOMENTS:
-            for gpus in GPUS:
+            for gpus in GPUS if optimizer == "AdamW" else GPUS[:1]:
                 for how, shared in (("ZeRO-2", False), ("FSDP", True)) if gpus > 1 else (("", False),):
                     total = found.total(optimizer, gpus, 1, shared)
                     fit = "".join(f"{found.clips(card, optimizer, gpus, shared) or '-':>7}" for card in CARDS)

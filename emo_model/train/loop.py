@@ -150,7 +150,7 @@ def _owned(run_dir: Path) -> AbstractContextManager[None]:
 def _run(run: Run, data: Mapping[str, Clips], report: Report, interruption: Interruption) -> Path:
     folder, main, done = run.checkpoints, run.accelerator.is_main_process, run.done
     progress = Progress(run.spec.run_dir, keep=done) if main else None
-    summary = _summary(run) or _begin(run, data)
+    summary = _resumed(run) or _begin(run, data)
     run.accelerator.wait_for_everyone()
     started = time.perf_counter()
     with closing(_batches(run, data["train"], done)) as batches:
@@ -534,6 +534,17 @@ def _summary(run: Run) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
+def _resumed(run: Run) -> dict[str, Any] | None:
+    """The summary that the run has so far. In another precision frozen parts have other hashes than at its start:
+    taken anew, as no step writes the files they were just read from."""
+    summary = _summary(run)
+    if summary is not None and summary.get("mixed_precision") != run.config.mixed_precision:
+        now = checkpoint.part_hashes(run.emo)
+        summary["parts_before"] |= {part: now[part] for part in PARTS if part not in run.stage.trains}
+        summary["mixed_precision"] = run.config.mixed_precision
+    return summary
+
+
 def _write_summary(run: Run, summary: Mapping[str, Any]) -> None:
     if not run.accelerator.is_main_process:
         return
@@ -547,6 +558,7 @@ def _begin(run: Run, data: Mapping[str, Clips]) -> dict[str, Any]:
     summary = {
         "stage": run.stage.name,
         "trains": run.stage.trains,
+        "mixed_precision": run.config.mixed_precision,
         "loss_start": {name: validate(run, clips) for name, clips in data.items()},
         "loss_end": None,
         "parts_before": checkpoint.part_hashes(run.emo),

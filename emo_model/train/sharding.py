@@ -22,7 +22,7 @@ from emo_model.networks.emo import EMO
 from emo_model.networks.unet import transformer_blocks
 from emo_model.train.objective import Objective
 
-# What is gathered at once, computed and reduced; the little that is left is gathered with the whole.
+# The little that is in none of them is gathered for the whole step.
 UNITS = (AnimateDiffTransformer3D, AudioAttention, BasicTransformerBlock, ResnetBlock2D, Downsample2D, Upsample2D)
 
 
@@ -35,19 +35,24 @@ def share_out(objective: Objective, accelerator: Accelerator, keep_weights: bool
     frozen = {parameter for parameter in objective.parameters() if not parameter.requires_grad}
     for parameter in frozen:  # the others follow unit by unit, and never stand there whole
         parameter.data = parameter.data.to(accelerator.device)
-    # What ReferenceNet's last block returns is read by nobody, so nothing would gather it again for the backward of
-    # what is read inside it: it stays with the little that is always there.
-    last = [block for n, block in transformer_blocks(objective.emo.reference_net.unet).items() if n.startswith("up_")]
-    for unit in (*(unit for unit in _units(objective) if unit is not last[-1]), objective):
+    for unit in (*units(objective.emo), objective):
         fully_shard(unit, mesh=mesh, reshard_after_forward=not keep_weights, ignored_params=frozen)
 
 
-def _units(module: nn.Module) -> Iterator[nn.Module]:
+def units(emo: EMO) -> list[nn.Module]:
+    """Blocks with something that learns: each is gathered, computed and reduced by itself."""
+    # What ReferenceNet's last block returns is read by nobody, so nothing would gather it again for the backward of
+    # what is read inside it: it stays with the little that is always there.
+    last = [block for name, block in transformer_blocks(emo.reference_net.unet).items() if name.startswith("up_")][-1]
+    return [unit for unit in _outermost(emo) if unit is not last and any(p.requires_grad for p in unit.parameters())]
+
+
+def _outermost(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
-        if not isinstance(child, UNITS):
-            yield from _units(child)
-        elif any(parameter.requires_grad for parameter in child.parameters()):
+        if isinstance(child, UNITS):
             yield child
+        else:
+            yield from _outermost(child)
 
 
 def whole(tensor: Tensor) -> Tensor:

@@ -251,6 +251,8 @@ def test_a_killed_process_resumes_where_its_last_checkpoint_is(tmp_path, how):
     process = subprocess.Popen(command, cwd=root, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     progress = tmp_path / "cut" / "progress.jsonl"
     wait_for(lambda: progress.is_file() and len(progress.read_text().splitlines()) >= 5, process)
+    with pytest.raises(UserError, match="another training run holds"):
+        run(tmp_path / "cut", 2)
     process.send_signal(how)
     errors = process.communicate(timeout=60)[1].decode()
     saved = checkpoint.latest(tmp_path / "cut" / "checkpoints")

@@ -184,6 +184,15 @@ def test_in_bfloat16_frozen_parts_are_held_in_half_at_the_same_results_and_saved
     assert found[0] == found[1]
 
 
+def test_frozen_parts_count_as_unchanged_when_the_precision_changes_on_the_way(tmp_path, whole):
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run(tmp_path, 2, stage="video", start=final(whole), config=CONFIG)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    run(tmp_path, 3, stage="video", start=final(whole), config=CONFIG.model_copy(update={"mixed_precision": "bf16"}))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert summary(tmp_path)["frozen_unchanged"] and set(summary(tmp_path)["moved"]) == set(stages.VIDEO.trains)
+
+
 def test_frozen_in_half_halves_what_does_not_learn():
     emo = small()
     loop.freeze(emo, stages.SPEED)

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from PIL import Image
 
 from emo_model.data.audio_encoders import Encoder
@@ -99,6 +100,13 @@ def test_a_sample_video_is_what_generation_makes_of_that_steps_checkpoint(video,
     plain = video.model_copy(update={"run_dir": tmp_path / "plain"})
     train(plain, network=NETWORK, config=PLAIN)
     assert losses(video.run_dir) == losses(plain.run_dir)
+
+
+def test_samples_are_drawn_where_frozen_parts_are_held_in_bfloat16(video):
+    AcceleratorState._reset_state(reset_partial_state=True)  # one precision a process
+    train(video, network=NETWORK, config=SAMPLED.model_copy(update={"mixed_precision": "bf16"}))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    assert names(video.run_dir / "samples") == ["step-0000002/one.mp4", "step-0000002/three.mp4"]
 
 
 def test_a_sample_that_fails_is_told_and_costs_the_run_nothing(video, monkeypatch, capsys, tmp_path):

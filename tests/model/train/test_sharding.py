@@ -14,14 +14,16 @@ from safetensors.torch import load_file
 from emo_model.errors import UserError
 from emo_model.networks.emo import EMO
 from emo_model.train import loop, sharding, stages
+from emo_model.train.loop import LossStopped
+from emo_model.train.objective import Objective
 from tests.model.networks.small import SMALL
 from tests.model.train.moving_faces import MovingFaces
-from tests.model.train.test_loop import CONFIG, final, losses, run
+from tests.model.train.test_loop import CONFIG, final, losses, run, spec
 from tests.model.train.test_scaling_up import rows
 
 ROOT = Path(__file__).parents[3]
 # Gradients are cut, weights are averaged, looked at on the way: all that sharding could get wrong.
-PLAIN = CONFIG.model_copy(update={"ema_decay": 0.9, "gradient_norm": 0.5, "validate_every": 2})
+PLAIN = CONFIG.model_copy(update={"ema_decay": 0.9, "gradient_norm": 0.5, "validate_every": 1})
 
 
 def sharded(how: str, **changed):
@@ -56,6 +58,29 @@ def speed(folder: Path) -> None:
     run(folder / "speed", 2, stage="speed", start=start, config=sharded("full"), dataset=data)
 
 
+def lost(folder: Path) -> None:
+    """On one rank the gradient is not a number, while the loss is."""
+    forward, calls = Objective.forward, []
+
+    def broken(self, batch, draw):
+        calls.append(batch)
+        loss = forward(self, batch, draw)
+        return loss + (loss * 0).sqrt() if len(calls) == 4 and os.environ["RANK"] == "1" else loss
+
+    Objective.forward = broken
+    config = sharded("zero2", validate_every=0, image=CONFIG.image.model_copy(update={"accumulate": 2}))
+    with pytest.raises(LossStopped, match="step 2: loss [0-9.]*, gradient norm nan"):
+        loop.train(spec(folder / "lost", steps=3), network=SMALL, config=config, dataset=Unasked(stages.IMAGE, SMALL))
+    Objective.forward = forward
+
+
+class Unasked(MovingFaces):
+    """Clips that validation has none of, so that every call of the objective is a step's."""
+
+    def fixed_batches(self, count, batch_size):
+        return []
+
+
 def one(folder: Path) -> None:
     """Goes on where one process ended."""
     changed = {"gradient_checkpointing": True}
@@ -75,7 +100,7 @@ def half(folder: Path) -> None:
     run(folder / "half", 2, stage="video", start=start, config=config, dataset=data)
 
 
-RUNS = {each.__name__: each for each in (image, speed, one, video, half)}
+RUNS = {each.__name__: each for each in (image, speed, lost, one, video, half)}
 
 
 def micro_batches(stage: str, count: int):
@@ -104,7 +129,7 @@ def before(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def shared_out(before) -> Path:
-    two_ranks(before, "image", "speed")
+    two_ranks(before, "image", "speed", "lost")
     return before
 
 
@@ -148,6 +173,13 @@ def test_one_rank_draws_samples_with_the_weights_of_all(shared_out):
 def test_modules_that_run_in_hooks_are_gathered_too(tmp_path, shared_out):
     run(tmp_path, 2, stage="speed", start=final(shared_out / "before_video"), config=micro_batches("speed", 2))
     assert_same(shared_out / "speed", tmp_path)
+
+
+def test_a_gradient_that_one_rank_lost_stops_all_and_names_the_clips_of_all(shared_out):
+    stopped = json.loads((shared_out / "lost/stopped.json").read_text())
+    data = MovingFaces(stages.IMAGE, SMALL)
+    wanted = [clip for number in range(4, 8) for clip in data.batch(number, CONFIG.image.batch_size)["clip_id"]]
+    assert stopped["step"] == 2 and sorted(stopped["clip_id"]) == sorted(wanted)
 
 
 @pytest.mark.long
