@@ -17,6 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from emo_model import diffusion
+from emo_model.networks import gradient_checkpointing
 from emo_model.networks.config import PAPER_NETWORK, TINY_NETWORK, EMOConfig
 from emo_model.networks.emo import EMO
 from emo_model.train.config import PAPER_TRAIN, TINY_TRAIN, TrainConfig
@@ -87,14 +88,30 @@ def ready(
     values: bool = True,
     temporal: bool = True,
 ) -> EMO:
-    """A network as the training loop holds it in a stage. temporal: are Temporal Modules checkpointed, too?"""
+    """A network as the training loop holds it in a stage; a peer's, or without `temporal`, is checkpointed by diffusers'
+    own switch. temporal: are Temporal Modules checkpointed, too?"""
     emo = empty(network, kind)
     freeze(emo, stage)
     fill(emo, device, precision, values)
     if config.gradient_checkpointing:
-        emo.train().enable_gradient_checkpointing()
-        emo.temporal_modules.gradient_checkpointing = temporal
+        emo.train()
+        if kind is EMO and temporal:
+            emo.enable_gradient_checkpointing()
+        else:
+            stock_checkpointing(emo, temporal)
     return emo
+
+
+def stock_checkpointing(emo: EMO, temporal: bool) -> None:
+    """diffusers' own switch, and on Temporal Modules where asked. Blocks without attention, the smallest maps, are left
+    out: diffusers recomputes their resnets without the hooks that Temporal Modules run in."""
+    for unet in (emo.backbone.unet, emo.reference_net.unet):
+        unet.enable_gradient_checkpointing()
+        for block in (*unet.down_blocks, *unet.up_blocks):
+            if not getattr(block, "has_cross_attention", False):
+                block.gradient_checkpointing = False
+    if temporal:
+        gradient_checkpointing.enable(emo.temporal_modules)
 
 
 def shapes_only() -> FakeTensorMode:

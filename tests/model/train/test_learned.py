@@ -9,6 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from emo_model.cli import main
+from emo_model.data.manifests import manifest_path
+from emo_model.data.records import MANIFEST
+from emo_model.data.store import DataRoot, write_rows
 from emo_model.train.config import RunSpec
 from emo_model.train.learned import chain, learned_from
 
@@ -41,7 +44,9 @@ def test_a_moved_data_root_forgets_nobody(tmp_path: Path) -> None:
 
 def test_a_run_from_the_command_line_is_on_record_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It left no run.json: a removed person's models were not all named."""
-    (tmp_path / "0_raw").mkdir()
+    root = DataRoot(tmp_path).create()
+    for clips in ("train_stage1", "train_stage2"):
+        write_rows(manifest_path(root, clips), MANIFEST, [])
     monkeypatch.setenv("EMO_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("emo_model.train.loop.train", lambda spec, report: spec.run_dir)
