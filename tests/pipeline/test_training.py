@@ -30,7 +30,9 @@ class Pretender(Trainer):
         raise dg.Failure("the power went", allow_retries=False)
 
 
-def launch(root: DataRoot, data: Data, **config: Any) -> tuple[dg.ExecuteInProcessResult, Tracking]:
+def launch(
+    root: DataRoot, data: Data, instance: dg.DagsterInstance | None = None, **config: Any
+) -> tuple[dg.ExecuteInProcessResult, Tracking]:
     write_json(root.folder("6_checkpoints") / "base_weights.json", {"preset": "TINY", "seed": 3})
     write_rows(root.folder("5_manifest") / "train_stage1.parquet", MANIFEST, [])
     write_rows(root.folder("5_manifest") / "held_out_stage1.parquet", MANIFEST, [])
@@ -40,6 +42,7 @@ def launch(root: DataRoot, data: Data, **config: Any) -> tuple[dg.ExecuteInProce
         resources={"data": data, "trainer": Pretender(), "tracking": tracking},
         run_config={"ops": {"image_checkpoint": {"config": config}}},
         raise_on_error=False,
+        instance=instance,
     )
     return result, tracking
 
@@ -50,11 +53,12 @@ def written(root: DataRoot) -> list[Path]:
 
 def test_the_launchpads_numbers_reach_the_trainer_and_mlflow(root: DataRoot, data: Data) -> None:
     given = {"ema_decay": 0.9, "accumulate": 2, "gradient_checkpointing": True}
-    result, tracking = launch(root, data, noise="modern", steps=7, changed=given)
+    instance = dg.DagsterInstance.ephemeral()
+    _, tracking = launch(root, data, instance, noise="modern", steps=7, changed=given)
     spec = RunSpec.read(written(root)[0])
     assert (spec.changed, spec.steps) == (given | {"noise": "modern"}, 7)
-    (seen,) = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
-    live = seen.event_specific_data.asset_observation.metadata
+    (seen,) = instance.fetch_observations(dg.AssetKey("image_checkpoint"), limit=9).records
+    live = seen.asset_observation.metadata
     assert live["step"].value == 2 and live["clips a second"].value == 2.0
     client, experiment = tracking._client()
     (run,) = client.search_runs([experiment])
