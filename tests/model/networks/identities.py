@@ -26,7 +26,7 @@ class Identities:
     @classmethod
     @torch.no_grad()
     def of(cls, config: EMOConfig, frames: int, batch: int = 1) -> "Identities":
-        """At most two copies of the networks are in memory at a time: PAPER's are 10 GB each."""
+        """Each network goes before the next one comes: of PAPER's, 15 GB of weights at most are there at a time."""
         given = inputs(batch=batch, frames=frames, config=config)
         torch.manual_seed(0)
         stock = UNet2DConditionModel(**config.unet()).eval()

@@ -1,10 +1,14 @@
 """Small formulas of section 3.2, checked by hand-made values."""
 
+import ast
 import math
+import re
+from pathlib import Path
 
 import pytest
 import torch
 
+from emo_model.networks import config
 from emo_model.networks.config import PAPER_NETWORK, TINY_NETWORK, EMOConfig, SpeedBuckets
 from emo_model.networks.nearby_frames import nearby_frames, with_edges
 from emo_model.networks.speed_layers import speed_vector
@@ -49,3 +53,15 @@ def test_a_network_whose_sizes_contradict_is_refused():
         EMOConfig.model_validate(TINY_NETWORK.model_dump() | {"latent_channels": 64})
     with pytest.raises(ValueError, match="positions"):
         EMOConfig.model_validate(PAPER_NETWORK.model_dump() | {"frames": 40})
+
+
+def test_every_file_with_shapes_says_what_their_letters_are_and_every_box_names_its_section():
+    for path in Path(config.__file__).parent.glob("*.py"):
+        tree = ast.parse(path.read_text())
+        if re.search(r"\((\d, )?B[ ,]", path.read_text()):
+            assert "\nShapes: " in (ast.get_docstring(tree) or ""), path.name
+        boxes = [
+            node for node in tree.body if isinstance(node, ast.ClassDef) and "nn.Module" in map(ast.unparse, node.bases)
+        ]
+        for box in boxes:
+            assert re.search(r"[Ss]ection 3\.\d", ast.get_docstring(box) or ""), (path.name, box.name)
