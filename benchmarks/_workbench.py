@@ -88,8 +88,8 @@ def ready(
     values: bool = True,
     temporal: bool = True,
 ) -> EMO:
-    """A network as the training loop holds it in a stage; a peer's, or without `temporal`, is checkpointed by diffusers'
-    own switch. temporal: are Temporal Modules checkpointed, too?"""
+    """A network as the training loop holds it in a stage. temporal: are Temporal Modules checkpointed, too? A peer's,
+    or without them, the rest is by diffusers' own switch."""
     emo = empty(network, kind)
     freeze(emo, stage)
     fill(emo, device, precision, values)
