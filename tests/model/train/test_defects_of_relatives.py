@@ -116,7 +116,7 @@ def test_a_run_that_fails_does_not_exit_with_0(tmp_path, monkeypatch, capsys, er
     path = tmp_path / "run.json"
     path.write_text(json.dumps({"stage": "image", "manifest": "m", "root": "r", "run_dir": str(tmp_path / "run")}))
 
-    def fail(spec):
+    def fail(spec, report):
         raise error
 
     monkeypatch.setattr(loop, "train", fail)
