@@ -58,6 +58,10 @@ class Demo:
         if not result.success:
             raise UserError(f"{job} failed: {_why(result)}; the whole story: make dev, run {result.run_id[:8]}")
 
+    def steps(self, job: str) -> int:
+        """How many steps a job has."""
+        return len(self.definitions.resolve_job_def(job).nodes)
+
     def code(self, group: str) -> list[str | None]:
         """Code versions of a group's assets."""
         graph = self.definitions.resolve_asset_graph()
@@ -123,10 +127,11 @@ def demo(raw: Path | None) -> None:
     config = _config("source_registry", {"folders": folders(raw, progress.say)})
     with dg.DagsterInstance.get() as instance:
         run = Demo(instance, build_definitions(loggers={"console": progress.logger()}), progress)
-        progress.expect(1)
+        progress.expect(run.steps("register_sources"))
         run.run("register_sources", config)
         shards = sorted({source["shard"] for source in registered(root)})
-        progress.expect(1 + len(shards) * 11 + 7 + 4 + 11 + 1)
+        others = sum(run.steps(job) for job in ("register_sources", "build_dataset", "train_all", "evaluate"))
+        progress.expect(others + len(shards) * run.steps("ingest_shard") + 1)
         for shard in shards:
             run.run("ingest_shard", partition=shard)
         run.run("build_dataset")
@@ -135,12 +140,12 @@ def demo(raw: Path | None) -> None:
                 "train_all", _training(), same_work=[manifest_versions(instance), run.code("training"), preset("TINY")]
             )
         else:
-            progress.skip(4, "training: kept, its data and code are unchanged")
+            progress.skip(run.steps("train_all"), "training: kept, its data and code are unchanged")
         if run.needed("evaluation", root.path, "generated_videos", "generation"):
             inputs = [data_version(instance, name) for name in ("speed_checkpoint", "eval_manifest")]
             run.run("evaluate", _evaluation(), same_work=[inputs, run.code("evaluation")])
         else:
-            progress.skip(11, "evaluation: kept, its model and clips are unchanged")
+            progress.skip(run.steps("evaluate"), "evaluation: kept, its model and clips are unchanged")
         run.run("build_dataset", only=["clip_catalog"])  # now with the evaluation's rows
         _farewell(root.path, instance, progress)
 

@@ -145,6 +145,7 @@ class Saved:
 
     folder: Path
     emo: EMO  # what it offers
+    scheduler: DDIMScheduler
     newest: dict[str, Tensor]  # the trained parameters as the optimizer left them, where the parts hold their average
     optimizer: dict[str, Tensor]
     state: dict[str, Any]
@@ -153,7 +154,7 @@ class Saved:
     @property
     def network(self) -> tuple[EMO, DDIMScheduler, Path]:
         """The network, its scheduler, and where both lie."""
-        return self.emo, diffusion.load_schedule(self.folder), self.folder
+        return self.emo, self.scheduler, self.folder
 
 
 def load(folder: Path) -> Saved:
@@ -165,12 +166,13 @@ def load(folder: Path) -> Saved:
         return Saved(
             folder,
             emo,
+            diffusion.load_schedule(folder),
             load_file(newest) if newest.is_file() else {},
             load_file(folder / "training" / "optimizer.safetensors"),
             state,
             provenance,
         )
-    except DAMAGED as error:
+    except (*DAMAGED, UserError) as error:
         raise Damaged(folder, error) from error
 
 

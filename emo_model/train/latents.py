@@ -59,8 +59,8 @@ def _encode(emo: EMO, clip: Clip, key: str, accelerator: Accelerator) -> None:
     for first in range(0, clip.num_frames, AT_ONCE):
         numbers = np.arange(first, min(first + AT_ONCE, clip.num_frames))
         with accelerator.autocast():
-            parts.append(emo.encode_pixels(clip.pixels(numbers).to(accelerator.device)).cpu())
-    write_array(clip.frames.latents(key), torch.cat(parts).numpy(force=True).astype(np.float16))
+            parts.append(emo.encode_pixels(clip.pixels(numbers).to(accelerator.device)).cpu().half())
+    write_array(clip.frames.latents(key), torch.cat(parts).numpy())
 
 
 def _require_room(emo: EMO, missing: list[Clip]) -> None:

@@ -2,7 +2,8 @@
 
 A step depends on nothing but the weights, the optimizer and (seed, step), so a resumed run repeats an uninterrupted one
 bit for bit on the CPU. `run_dir` holds progress.jsonl (a line a step), summary.json, clips.parquet (the manifest it
-learns from) and checkpoints/step-NNNNNNN, and samples/step-NNNNNNN.
+learns from), start/ (the weights before the first step, where no checkpoint gave them), checkpoints/step-NNNNNNN and
+samples/step-NNNNNNN.
 """
 
 import json
@@ -301,7 +302,8 @@ def _started(
     scheduler = diffusion.schedule(diffusion.RECIPES[config.noise])
     start = spec.run_dir / "start"
     if accelerator.is_main_process and not start.exists():
-        checkpoint.save(start, emo, scheduler, spec.provenance | {"stage": None, "step": 0, "seed": spec.seed})
+        made = {"stage": None, "step": 0, "seed": spec.seed, "train": config.model_dump(mode="json")}
+        checkpoint.save(start, emo, scheduler, spec.provenance | made)
     return emo, scheduler, start
 
 

@@ -12,8 +12,10 @@ from emo_model.train.config import RunSpec, TrainConfig
 
 def with_recipe_of_start(spec: RunSpec, config: TrainConfig) -> TrainConfig:
     """The numbers with the recipe of what the run goes on from. UserError where the run asks for another one."""
-    came = checkpoint.latest(spec.run_dir / "checkpoints") or spec.start
-    if came is None or not came.is_dir():
+    # A run's newest checkpoint comes last: it has the recipe of the start, and may be damaged.
+    begun = (spec.start, spec.run_dir / "start", checkpoint.latest(spec.run_dir / "checkpoints"))
+    came = next((folder for folder in begun if folder is not None and folder.is_dir()), None)
+    if came is None:
         return config
     recipe, asked = diffusion.load_recipe(came), spec.changed.get("noise")
     if asked not in (None, recipe):

@@ -24,20 +24,19 @@ HERE = torch.device("cpu")
 PLAIN = TINY_TRAIN.model_copy(update={"drop": 0.0, "first_clip": 0.0})  # float32, no checkpointing
 
 
-def gradients(kind: type[EMO], stage, checkpointed: bool) -> dict[str, torch.Tensor]:
+def gradients(kind: type[EMO], stage, checkpointed: bool, temporal: bool = True) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    emo = ready(SMALL, stage, PLAIN, HERE, OURS.__class__(frozen=torch.float32), kind).train()
-    if checkpointed:
-        emo.enable_gradient_checkpointing()
-    loss_of(emo, PLAIN, stage, batch_of(SMALL, stage, 2, HERE, cached=True))().backward()
+    config = PLAIN.model_copy(update={"gradient_checkpointing": checkpointed})
+    emo = ready(SMALL, stage, config, HERE, OURS.__class__(frozen=torch.float32), kind, temporal=temporal).train()
+    loss_of(emo, config, stage, batch_of(SMALL, stage, 2, HERE, cached=True))().backward()
     return {name: p.grad for name, p in emo.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("stage", [IMAGE, VIDEO])
-@pytest.mark.parametrize("kind", [EMO, Peer])
-def test_checkpointing_changes_no_gradient(kind, stage):
-    """The peer's too: its blocks read the bank again in the backward pass."""
-    whole, checkpointed = (gradients(kind, stage, how) for how in (False, True))
+@pytest.mark.parametrize("kind, temporal", [(EMO, True), (Peer, True), (Peer, False)])
+def test_checkpointing_changes_no_gradient(kind, temporal, stage):
+    """The peer's too, which is diffusers' own: its blocks read the bank again in the backward pass."""
+    whole, checkpointed = (gradients(kind, stage, how, temporal) for how in (False, True))
     assert whole.keys() == checkpointed.keys() and any(name.startswith(stage.trains[0]) for name in whole)
     for name in whole:
         torch.testing.assert_close(checkpointed[name], whole[name], rtol=1e-4, atol=1e-7, msg=name)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from emo_model.data.store import DataRoot, file_sha256
 from emo_model.errors import UserError
@@ -66,6 +67,19 @@ def test_a_resumed_run_on_latents_repeats_an_uninterrupted_one(tmp_path, root):
     trained(tmp_path / "cut", root, "image", steps=2)
     trained(tmp_path / "cut", root, "image", steps=4)
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
+
+
+def test_latents_of_bfloat16_training_are_kept_as_float16(tmp_path, root):
+    """Autocast gives bfloat16, which numpy does not know."""
+    AcceleratorState._reset_state(reset_partial_state=True)  # one precision a process
+    before = set(made(root))
+    half = {"mixed_precision": "bf16"}
+    trained(tmp_path / "cached", root, "image", config=CACHED.model_copy(update=half))
+    trained(tmp_path / "pixels", root, "image", config=CONFIG.model_copy(update=half))
+    AcceleratorState._reset_state(reset_partial_state=True)
+    files = set(made(root)) - before
+    assert len(files) == 3 and {np.load(path).dtype for path in files} == {np.dtype(np.float16)}
+    np.testing.assert_allclose(losses(tmp_path / "cached"), losses(tmp_path / "pixels"), rtol=2e-2)
 
 
 def test_a_latent_is_its_frames_and_a_kill_costs_one_clip(tmp_path):

@@ -95,7 +95,15 @@ def copied(whole: Path, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["backbone/" + checkpoint.TENSORS, "training/optimizer.safetensors", "training/state.json", "vanish"]
+    "name",
+    [
+        "backbone/" + checkpoint.TENSORS,
+        "training/optimizer.safetensors",
+        "training/state.json",
+        "provenance.json",
+        "scheduler/scheduler_config.json",
+        "vanish",
+    ],
 )
 def test_a_damaged_checkpoint_is_set_aside_with_a_warning_and_the_one_before_goes_on(tmp_path, whole, name):
     folder = copied(whole, tmp_path / "run")

@@ -14,7 +14,7 @@ from emo_model.networks.emo import EMO
 from emo_model.train import checkpoint, stages
 from tests.model.networks.small import SMALL
 from tests.model.train.moving_faces import MovingFaces
-from tests.model.train.test_loop import CONFIG, final, losses, run, spec, wait_for
+from tests.model.train.test_loop import CONFIG, final, losses, run, spec, wait_for, whole_and_resumed
 
 ROOT = Path(__file__).parents[3]
 RANK = "import sys; from tests.model.train.test_scaling_up import on_a_rank; on_a_rank(*sys.argv[1:])"
@@ -55,16 +55,7 @@ def _weight(folder: Path, step: int, name: str) -> torch.Tensor:
 def test_a_run_with_every_option_resumes_bit_for_bit(tmp_path):
     config = with_image(accumulate=2).model_copy(update={"ema_decay": 0.99, "validate_every": 2})
 
-    def pull_the_plug(row):
-        if row["step"] == 3:
-            raise KeyError("power")
-
-    whole = run(tmp_path / "whole", 4, config=config)
-    with pytest.raises(KeyError):
-        run(tmp_path / "cut", 4, config=config, report=pull_the_plug)
-    resumed = run(tmp_path / "cut", 4, config=config)
-    assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
-    assert checkpoint.part_hashes(EMO.from_pretrained(resumed)) == checkpoint.part_hashes(EMO.from_pretrained(whole))
+    whole_and_resumed(tmp_path, config=config)
     looks = [{k: v for k, v in row.items() if k.startswith("loss_")} for row in rows(tmp_path / "cut")]
     assert looks[1].keys() == {"loss_train", "loss_heldout"} and looks[0] == {}
     ends = [json.loads((tmp_path / name / "summary.json").read_text())["loss_end"] for name in ("whole", "cut")]
