@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from emo_model import diffusion
 from emo_model.data.store import write_text
-from emo_model.errors import UserError
+from emo_model.errors import UserError, disk_errors_told
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
@@ -350,7 +350,7 @@ def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
     end when this is closed."""
     ranks, rank = run.accelerator.num_processes, run.accelerator.process_index
     numbers = range(done * run.numbers.accumulate, run.numbers.steps * run.numbers.accumulate)
-    yield from torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         _Numbered(clips, run.numbers.batch_size),
         sampler=[number * ranks + rank for number in numbers],
         batch_size=None,
@@ -359,6 +359,10 @@ def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
         multiprocessing_context="spawn" if run.config.loader_workers else None,
         worker_init_fn=_outlive_signals,
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def _outlive_signals(_worker: int) -> None:
@@ -373,8 +377,13 @@ class _Numbered(torch.utils.data.Dataset):
     def __init__(self, clips: Clips, batch_size: int) -> None:
         self.clips, self.batch_size = clips, batch_size
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        return self.clips.batch(number, self.batch_size)
+    def __getitem__(self, number: int) -> dict[str, Any] | UserError:
+        """An error of the user's making is handed over: raised, a loader's process would add its traceback to it."""
+        try:
+            with disk_errors_told():
+                return self.clips.batch(number, self.batch_size)
+        except UserError as error:
+            return error
 
 
 def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, Any]:
