@@ -39,7 +39,7 @@ from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
 from emo_model.train.optimizer import adamw
-from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
+from emo_model.train.run_folder import STOPS, Interruption, Progress, locked, peak_bytes
 from emo_model.train.samples import sample
 from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
 
@@ -62,11 +62,11 @@ class LossStopped(UserError):
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGINT came: the step was finished and saved."""
+    """SIGTERM, SIGINT or SIGHUP came: the step was finished and saved."""
 
     def __init__(self, signal_number: int, saved: Path) -> None:
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; run the same command to go on")
-        self.exit_code = 128 + signal_number  # 143 for SIGTERM, 130 for SIGINT, as shells report them
+        self.exit_code = 128 + signal_number  # 143, 130 or 129, as shells report them
 
 
 @dataclass
@@ -367,7 +367,7 @@ def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
 
 def _outlive_signals(_worker: int) -> None:
     """In a loader's process: who stops a run signals its whole group, and the step under way still wants its batch."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
