@@ -201,9 +201,16 @@ def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
     freeze(emo, stage)
     if config.mixed_precision == "bf16":
         frozen_in_half(emo)
+    if config.compile != "no" and config.gradient_checkpointing == "selective":
+        raise UserError(
+            "selective checkpointing chooses among operations, which a compiled block no longer shows; "
+            "run: emo train --set compile=... --set gradient_checkpointing=full (or no)"
+        )
     compile_repeated(emo, config.compile)
-    if config.gradient_checkpointing:
-        emo.enable_gradient_checkpointing()  # what is recomputed is then the compiled block
+    if config.gradient_checkpointing != "no":
+        emo.enable_gradient_checkpointing(
+            config.gradient_checkpointing
+        )  # what is recomputed is then the compiled block
     objective = Objective(emo, scheduler, stage, config)
     if config.shard == "no" or accelerator.num_processes == 1:
         objective = accelerator.prepare_model(objective)
