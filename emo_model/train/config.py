@@ -107,7 +107,7 @@ class TrainConfig(Frozen):
 TINY_TRAIN = TrainConfig(
     image=StageTraining(steps=300, batch_size=12, learning_rate=2e-3, recolour=True),
     video=StageTraining(steps=320, batch_size=2, learning_rate=2.5e-3, zero_started_rate=20.0),
-    speed=StageTraining(steps=80, batch_size=2, learning_rate=1e-3, zero_started_rate=10.0),
+    speed=StageTraining(steps=400, batch_size=2, learning_rate=1e-3, zero_started_rate=10.0),
     beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
     validation_batches=4, validation_batch_size=4,
 )  # fmt: skip
