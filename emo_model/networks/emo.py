@@ -97,11 +97,12 @@ class EMO(nn.Module):
                 p: m.new_zeros(m.shape[0], self.config.motion_frames, *m.shape[1:]) for p, m in seen.places.items()
             }
             return FrameFeatures(seen.attention, zeros)
+        return FrameFeatures(seen.attention, self.encode_motion(motion))
+
+    def encode_motion(self, motion: Tensor) -> dict[str, Tensor]:
+        """FrameFeatures.motion of motion frames (B, N, C, h, w): all that changes from clip to clip of one portrait."""
         before = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w")).places
-        return FrameFeatures(
-            seen.attention,
-            {p: rearrange(m, "(b n) c h w -> b n c h w", n=motion.shape[1]) for p, m in before.items()},
-        )
+        return {p: rearrange(m, "(b n) c h w -> b n c h w", n=motion.shape[1]) for p, m in before.items()}
 
     def forward(
         self,
