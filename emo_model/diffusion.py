@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import DDIMScheduler
 from torch import Tensor
 
+from emo_model import samplers
 from emo_model.errors import UserError
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, ...), steps (B,)) -> prediction, same shape
-
-# All deterministic. DDIM is the paper's (section 4.1); the others are of second order and need fewer steps.
-SAMPLERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 
 
 @dataclass(frozen=True)
@@ -121,34 +119,15 @@ def _min_snr_weight(scheduler: DDIMScheduler, t: Tensor, gamma: float) -> Tensor
     return torch.minimum(snr, torch.full_like(snr, gamma)) / over
 
 
-def no_sampler(name: str) -> UserError:
-    """What to say of it."""
-    return UserError(f"no sampler {name!r}: wanted one of {', '.join(SAMPLERS)}; run: emo generate --sampler ddim")
-
-
 @torch.no_grad()
 def denoise(
     predict_noise: Predict, z: Tensor, scheduler: DDIMScheduler, steps: int = 40, sampler: str = "ddim"
 ) -> Tensor:
     """From unit noise z (B, ...) to latents, in 40 steps of DDIM (section 4.1). Nothing random is drawn."""
-    solver = _solver(scheduler, sampler)
-    solver.set_timesteps(steps, device=z.device)
+    solver = samplers.solver(scheduler, sampler, steps, z.device)
     for t in solver.timesteps:
         z = solver.step(predict_noise(z, t.expand(z.shape[0])), t, z).prev_sample
     return z
-
-
-def _solver(
-    scheduler: DDIMScheduler, sampler: str
-) -> DDIMScheduler | DPMSolverMultistepScheduler | UniPCMultistepScheduler:
-    """The sampler on the checkpoint's own schedule: its betas, its prediction (noise or velocity), its spacing.
-
-    With zero terminal SNR diffusers gives the last step of DPM++ and UniPC a signal of 2^-12, DDIM one of 0.
-    UserError where there is no such sampler.
-    """
-    if sampler not in SAMPLERS:
-        raise no_sampler(sampler)
-    return scheduler if sampler == "ddim" else SAMPLERS[sampler].from_config(scheduler.config)
 
 
 def guided(conditional: Predict, unconditional: Predict, scale: float) -> Predict:

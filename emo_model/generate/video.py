@@ -39,6 +39,7 @@ from emo_model.generate.sound import Sound, encoder_for, read_sound
 from emo_model.generate.speed_curve import MEDIAN, Asked, SpeedCurve, speed_within
 from emo_model.generate.synthetic import marked
 from emo_model.networks.emo import EMO
+from emo_model.samplers import require
 from emo_model.train.finished import checkpoint_in
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
@@ -62,8 +63,7 @@ class Settings:
             raise UserError(f"head speed {self.speed!r}: degrees a frame are wanted; run: emo generate --speed 0.7")
         if not 1 <= self.steps <= 1000:
             raise UserError(f"{self.steps} denoising steps: 1 to 1000 are wanted; run: emo generate --steps 40")
-        if self.sampler not in diffusion.SAMPLERS:
-            raise diffusion.no_sampler(self.sampler)
+        require(self.sampler)
         Guidance.of(self.guidance)  # its own refusals
 
 

@@ -1,7 +1,6 @@
 """A portrait and a voice become a video as long as the voice; the same seed gives the same frames."""
 
 import json
-import wave
 from pathlib import Path
 
 import av
@@ -11,79 +10,17 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from emo_model import diffusion, samples
+from emo_model import samples
 from emo_model.cli import main
 from emo_model.config import TINY
-from emo_model.data.audio_encoders import Encoder
 from emo_model.errors import UserError
 from emo_model.generate import Settings, generate, generate_manifest, sampler
 from emo_model.generate.picture import read_picture
 from emo_model.generate.portrait import Portrait, locate_face, parse_region, prepare
 from emo_model.generate.sound import encoder_for, read_sound
 from emo_model.generate.video import Model
-from emo_model.networks.emo import seeded
-from emo_model.train import checkpoint
 from tests.model.clips_on_disk import make_root
-
-RATE = 22050
-NETWORK = TINY.network.model_copy(
-    update={"image_size": 16, "channels": (16, 16), "norm_groups": 4, "audio_layers": 2, "audio_width": 8}
-)
-QUICK = Settings(steps=2, guidance=2.0)
-
-
-def hear(samples: np.ndarray, num_frames: int) -> np.ndarray:
-    """An encoder of nothing but loudness: one number a frame, in every layer."""
-    pieces = np.array_split(samples, num_frames)
-    loud = np.array([np.abs(piece).mean() for piece in pieces])
-    return np.broadcast_to(loud[:, None, None], (num_frames, 2, 8)).astype(np.float32)
-
-
-ENCODER = Encoder("loudness", "whisper_tiny_encoder", 2, 8, "made", hear)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A random checkpoint, written and read back; its zero outputs are stirred, so that every condition shows."""
-    emo = seeded(NETWORK, 0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in emo.parameters():
-            if not parameter.any():
-                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("run") / "step-1"
-    checkpoint.save(folder, emo, diffusion.schedule(diffusion.RECIPES["sd15"]), {"stage": "speed"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
-        return Model.load(folder)
-
-
-@pytest.fixture
-def portrait() -> Portrait:
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.zeros(1, 16, 16)
-    mask[:, 4:12, 4:12] = 1
-    return Portrait(torch.rand(3, 16, 16, generator=generator) * 2 - 1, mask)
-
-
-@pytest.fixture
-def voice(tmp_path: Path) -> Path:
-    return write_voice(tmp_path / "voice.wav", seconds=0.85)
-
-
-def write_voice(path: Path, seconds: float) -> Path:
-    """A tone that swells, stereo, at a rate that is neither the encoder's nor the usual one."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    tone = (12000 * t / seconds * np.sin(2 * np.pi * 440 * t)).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setparams((2, 2, RATE, 0, "NONE", ""))
-        file.writeframes(np.stack([tone, tone], 1).tobytes())
-    return path
-
-
-def frames_of(path: Path) -> np.ndarray:
-    with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+from tests.model.generate.small import ENCODER, NETWORK, QUICK, RATE, frames_of, write_voice
 
 
 def make(model: Model, portrait: Portrait, voice: Path, out: Path, settings: Settings = QUICK) -> np.ndarray:
