@@ -48,6 +48,11 @@ def stirred(network=NETWORK) -> EMO:
 def small_model(folder: Path) -> Model:
     """Written to a checkpoint folder and read back."""
     checkpoint.save(folder, stirred(), diffusion.schedule(diffusion.RECIPES["sd15"]), {"stage": "speed"})
+    return read_model(folder)
+
+
+def read_model(folder: Path) -> Model:
+    """A checkpoint folder, with the encoder of loudness."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
         return Model.load(folder)
