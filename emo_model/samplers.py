@@ -6,18 +6,16 @@ data 20 steps leave less than a third of the error of DDIM's 40 (tests/model/tes
 """
 
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
 
 from emo_model.errors import UserError
-
-Solver = DDIMScheduler | DPMSolverMultistepScheduler | UniPCMultistepScheduler
 
 SAMPLERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
 RHO = 7  # Karras et al. 2022
 MOST_NOISE = 20.0  # over signal: above it steps are wasted, save the first, which begins at the schedule's end
 
 
-def solver(scheduler: DDIMScheduler, sampler: str, steps: int, device: torch.device) -> Solver:
+def solver(scheduler: DDIMScheduler, sampler: str, steps: int, device: torch.device) -> SchedulerMixin:
     """The sampler on the schedule's betas and prediction (noise or velocity), its `timesteps` and `step` ready.
 
     UserError where there is no such sampler.

@@ -12,7 +12,7 @@ from emo_model.data.media import Picture
 from emo_model.errors import UserError
 
 LARGEST = 8192  # pixels a side that are kept; what is larger is halved until it fits
-MOST = 25_000 * 25_000  # pixels of a file: decoded they take 2 GB; beyond, a header's slip or a bomb
+MOST = 25_000 * 25_000  # pixels of a file: decoded they take 2.5 GB; beyond, a header's slip or a bomb
 # What Pillow raises of a file that is none or breaks off.
 _UNREADABLE = (OSError, ValueError, SyntaxError, EOFError, struct.error, MemoryError, Image.DecompressionBombError)
 
