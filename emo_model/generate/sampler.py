@@ -19,7 +19,7 @@ Speed = (
 
 
 class Features(Protocol):
-    """What the encoder hears, a frame at 30 fps: a tensor (T, layers, width), or `hearing.Hearing`."""
+    """What the encoder hears, a frame at 30 fps: a tensor (T, layers, width), or `Hearing`."""
 
     def __len__(self) -> int: ...
 

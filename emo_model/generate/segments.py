@@ -1,10 +1,11 @@
 """What a generation has finished so far, kept beside its output: the same command goes on there, to the same bytes.
 
     OUT.partial/made_of.json                what the video is made of; where anything of it differs, all begins anew
+    OUT.partial/voice.f16                   what the audio encoder hears, 3 kB (Whisper) or 18 kB (wav2vec) a frame
     OUT.partial/clip-0000017.safetensors    a clip's frames as uint8, and its last n as sampled: the next goes on there
     OUT.partial/film-0000001.mp4            CLIPS_A_FILM clips encoded; those are then let go, all but the last
 
-So at 512 pixels a minute takes some 10 MB and never more than 240 MB, whatever the length of the video.
+At 512 pixels clips take 240 MB at most, whatever the length of the video.
 """
 
 import json
@@ -31,6 +32,11 @@ class Segments:
     """The clips and films of one output, in their folder."""
 
     folder: Path
+
+    @property
+    def voice(self) -> Path:
+        """Where what the encoder hears lies, or will."""
+        return self.folder / "voice.f16"
 
     def film(self, number: int) -> Path:
         """Where a film lies, or will."""

@@ -188,11 +188,12 @@ def _clips(
     while kept.has(number):
         yield kept.frames(number)
         number += 1
+    heard = Hearing.of(model.encoder, sound, kept.voice)
     progress(min(number * config.frames, total), total)
     sampled = animate(
-        model.emo, model.scheduler, portrait.reference.to(model.device), portrait.mask.to(model.device),
-        Hearing(model.encoder, sound), pace, steps=settings.steps, guidance=settings.guidance, seed=settings.seed,
-        sampler=settings.sampler, first_clip=number, before=kept.last(number - 1).to(model.device) if number else None,
+        model.emo, model.scheduler, portrait.reference.to(model.device), portrait.mask.to(model.device), heard, pace,
+        steps=settings.steps, guidance=settings.guidance, seed=settings.seed, sampler=settings.sampler,
+        first_clip=number, before=kept.last(number - 1).to(model.device) if number else None,
     )  # fmt: skip
     for clip, pixels in enumerate(sampled, start=number):
         frames = to_uint8(pixels)
@@ -234,6 +235,8 @@ def _refuse(out: Path, size: int | None, paste_back: bool, overwrite: bool) -> N
         raise UserError(f"{out} is no mp4; run: emo generate --out OUT.mp4")
     if out.is_dir():
         raise UserError(f"{out} is a folder; run: emo generate --out OUT.mp4")
+    if len(os.fsencode(out.name)) > 200:
+        raise UserError(f"the name {out.name} is too long; choose a shorter --out")
     if out.exists() and not overwrite:
         raise UserError(f"{out} is there already; choose another name, or run the same command with --overwrite")
     try:

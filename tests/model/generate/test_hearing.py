@@ -47,29 +47,25 @@ def test_a_frame_in_the_middle_hears_what_it_would_in_the_whole(tmp_path):
     sound = sound_of(tmp_path, 41.3)
     frames = torch.arange(sound.frames)
     whole = near(np.pad(sound.mono_16k(), (0, HEARD)), sound.frames)
-    found = Hearing(NEAR, sound)[frames].numpy()
+    found = Hearing.of(NEAR, sound, tmp_path / "voice.f16")[frames].numpy()
     np.testing.assert_allclose(found, whole.astype(np.float16).astype(np.float32), rtol=2e-3)
 
 
-def test_hearing_goes_forward_like_sampling_and_holds_about_a_window(tmp_path):
+def test_hearing_is_made_once_and_read_anywhere(tmp_path):
     sound = sound_of(tmp_path, 60)
-    hearing, whole = Hearing(ENCODER, sound), ENCODER.features(sound.mono_16k(), sound.frames)
+    whole = ENCODER.features(sound.mono_16k(), sound.frames)
+    hearing = Hearing.of(ENCODER, sound, tmp_path / "voice.f16")
     assert len(hearing) == sound.frames == 1800
-    for first in range(0, 1800, 12):
-        frames = torch.arange(first - 2, first + 14).clamp(0, 1799)
+    for frames in (torch.arange(-2, 14).clamp(0), torch.arange(1786, 1802).clamp(0, 1799), torch.arange(900, 916)):
         np.testing.assert_array_equal(hearing[frames].numpy(), whole[frames.numpy()])
-        assert sum(map(len, hearing._held)) <= 600
-    with pytest.raises(IndexError, match="in order"):
-        hearing[torch.arange(5)]
-    skipping = Hearing(ENCODER, sound)  # as a generation that goes on
-    np.testing.assert_array_equal(skipping[torch.arange(1500, 1512)].numpy(), whole[1500:1512])
+    assert Hearing.of(replace(ENCODER, encode_window=None), sound, tmp_path / "voice.f16") == hearing
 
 
 def test_memory_does_not_grow_with_the_sound(tmp_path):
     def peak(seconds: float) -> int:
         sound = replace(sound_of(tmp_path, 120), length=round(seconds * 44100))
-        hearing = Hearing(ENCODER, sound)
         tracemalloc.start()
+        hearing = Hearing.of(ENCODER, sound, tmp_path / f"{seconds}.f16")
         for first in range(0, sound.frames, 12):
             hearing[torch.arange(first, min(first + 12, sound.frames))]
         used = tracemalloc.get_traced_memory()[1]
@@ -107,4 +103,5 @@ def test_what_the_encoder_hears_of_a_long_voice_does_not_depend_on_how_it_is_rea
     encoder = load_encoder("whisper_tiny_encoder")
     sound = read_sound(samples.default_folder() / "voices/silero_test.wav").first(15)
     whole = encoder.features(sound.mono_16k(), sound.frames).astype(np.float32)
-    np.testing.assert_array_equal(Hearing(encoder, sound)[torch.arange(sound.frames)].numpy(), whole)
+    hearing = Hearing.of(encoder, sound, tmp_path / "voice.f16")
+    np.testing.assert_array_equal(hearing[torch.arange(sound.frames)].numpy(), whole)

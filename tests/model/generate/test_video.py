@@ -1,6 +1,8 @@
 """A portrait and a voice become a video as long as the voice; the same seed gives the same frames."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import av
@@ -13,6 +15,7 @@ from PIL import Image
 from emo_model import samples
 from emo_model.cli import main
 from emo_model.config import TINY
+from emo_model.data.store import DataRoot, write_json
 from emo_model.errors import UserError
 from emo_model.generate import Settings, generate, generate_manifest, sampler
 from emo_model.generate.picture import read_picture
@@ -20,7 +23,8 @@ from emo_model.generate.portrait import Portrait, locate_face, parse_region, pre
 from emo_model.generate.sound import encoder_for, read_sound
 from emo_model.generate.video import Model
 from tests.model.clips_on_disk import make_root
-from tests.model.generate.small import ENCODER, NETWORK, QUICK, RATE, frames_of, write_voice
+from tests.model.generate.small import ENCODER, NETWORK, QUICK, RATE, frames_of, write_samples, write_voice
+from tests.model.generate.test_portrait import see
 
 
 def make(model: Model, portrait: Portrait, voice: Path, out: Path, settings: Settings = QUICK) -> np.ndarray:
@@ -154,20 +158,6 @@ def test_guidance_moves_along_what_the_conditions_change(model, portrait):
 # ---- portrait and region ----
 
 
-def see(box):
-    """A landmarker that finds a face there, or none."""
-
-    class Seen:
-        __init__ = lambda self, _faces: None  # noqa: E731
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
-        def boxes(self, _picture):
-            return [] if box is None else [box]
-
-    return Seen
-
-
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 FACE = np.array([80.0, 30, 120, 70], np.float32)
 
@@ -190,7 +180,7 @@ def test_a_painted_mask_is_cut_as_the_portrait_is(tmp_path, monkeypatch):
 
 
 def test_no_face_is_an_error_that_says_how_to_say_where_it_is(monkeypatch):
-    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(None))
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see())
     with pytest.raises(UserError, match=r"no face was found.*--face-region"):
         prepare(PICTURE, 64, "auto")
     assert prepare(PICTURE, 64, (80.0, 30.0, 120.0, 70.0)).mask.any()
@@ -306,17 +296,116 @@ def test_a_real_portrait_is_cropped_around_its_face_as_training_crops_are():
 # ---- commands ----
 
 
-def test_the_command_fails_in_one_line_and_exits_with_2(portrait, voice, tmp_path):
-    files = {"checkpoint": tmp_path, "portrait": tmp_path / "no.png", "audio": voice, "out": tmp_path / "out.mp4"}
-    arguments = ["generate", *(f"--{name}={path}" for name, path in files.items())]
-    for more, said in (
-        ([], "no picture"),
-        (["--speed", "fast"], "head speed"),
-        (["--face-region", "1,2"], "face region"),
-    ):
-        result = CliRunner().invoke(main, [*arguments, *more])
-        assert result.exit_code == 2 and result.stderr.startswith("emo: ") and said in result.stderr
-        assert result.stderr.count("\n") == 1
+def command(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, ["generate", *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def given(model, voice, tmp_path, monkeypatch) -> dict[str, Path]:
+    """Options that make a video."""
+    monkeypatch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(FACE))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    return {"portrait": tmp_path / "a.png", "audio": voice, "out": tmp_path / "out.mp4", "checkpoint": model.folder}
+
+
+def options(given: dict[str, Path], **other: object) -> list[str]:
+    return [f"--{name}={value}" for name, value in {**given, "steps": 1, "guidance": 1, **other}.items()]
+
+
+def test_the_command_makes_a_video_and_says_how_far_it_is(given):
+    code, said, along = command(*options(given))
+    assert code == 0 and said.startswith(f"{given['out']}: 26 frames in 3 clips")
+    assert along.splitlines()[0] == "0/26 frames" and along.splitlines()[-1].startswith("26/26 frames")
+
+
+def test_paths_with_odd_characters_are_paths(given, tmp_path):
+    """A colon is no protocol, a percent sign no pattern, and nothing is handed to a shell."""
+    odd = tmp_path / "a: 100 %03d; $(rm)\t'ü\"\n[1]"
+    odd.mkdir()
+    moved = {
+        "portrait": given["portrait"].rename(odd / "http:%d.png"), "audio": given["audio"].rename(odd / "file:-.wav"),
+        "out": odd / "concat:x|%d.mp4",
+    }  # fmt: skip
+    assert command(*options({**given, **moved}))[0] == 0
+    assert len(frames_of(moved["out"])) == 26
+    code, _, along = command(*options({**given, **moved}))
+    assert code == 2 and along.count("\n") == 1 and "is there already" in along
+
+
+def test_without_a_checkpoint_the_newest_finished_speed_run_is_taken(given, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(tmp_path / "data"))
+    rest = {name: value for name, value in given.items() if name != "checkpoint"}
+    assert "run: emo prepare" in command(*options(rest))[2]
+    root = DataRoot(tmp_path / "data").create()
+    code, _, along = command(*options(rest))
+    assert code == 2 and "no finished run of stage speed" in along and along.count("\n") == 1
+    for age, (name, finished) in enumerate({"new": True, "unfinished": False, "old": True}.items()):
+        run = root.folder("6_checkpoints") / "speed" / name
+        shutil.copytree(model.folder, run / "checkpoints" / f"step-{name}")
+        write_json(run / "summary.json", {"checkpoint": f"checkpoints/step-{name}", "loss_end": finished and 0.1})
+        os.utime(run / "summary.json", (1e9 - age, 1e9 - age))
+    assert command(*options(rest))[0] == 0
+    with av.open(given["out"]) as container:
+        assert '"checkpoint": "step-new"' in container.metadata["comment"]
+
+
+def test_a_run_folder_stands_for_its_last_checkpoint(given, model, tmp_path):
+    shutil.copytree(model.folder, tmp_path / "run/checkpoints/step-9")
+    write_json(tmp_path / "run/run.json", {})
+    assert "has not finished" in command(*options(given, checkpoint=tmp_path / "run"))[2]
+    write_json(tmp_path / "run/summary.json", {"checkpoint": "checkpoints/step-9", "loss_end": 0.1})
+    assert command(*options(given, checkpoint=tmp_path / "run"))[0] == 0
+
+
+def test_a_checkpoint_of_another_kind_is_refused(given, model, tmp_path, monkeypatch):
+    shutil.copytree(model.folder, tmp_path / "still")
+    write_json(tmp_path / "still/provenance.json", {"stage": "image"})
+    assert "stage image, which makes no videos" in command(*options(given, checkpoint=tmp_path / "still"))[2]
+    shutil.copytree(model.folder, tmp_path / "other")
+    index = json.loads((tmp_path / "other/model_index.json").read_text())
+    index["config"] |= TINY.network.model_dump(mode="json")  # another preset's sizes over these weights
+    write_json(tmp_path / "other/model_index.json", index)
+    assert "are not those of its configuration" in command(*options(given, checkpoint=tmp_path / "other"))[2]
+
+
+BAD = [
+    ({"speed": "fast"}, "head speed 'fast'"), ({"speed": "nan"}, "head speed nan"), ({"speed": "-1"}, "head speed -1"),
+    ({"speed": "9"}, "learned 0 to 3 degrees a frame"), ({"face-region": "1,2"}, "no face region"),
+    ({"face-region": "inf"}, "no face region"), ({"face-region": "900,0,950,50"}, "outside the portrait of 200x100"),
+    ({"guidance": "lots"}, "guidance 'lots'"), ({"sampler": "euler"}, "no sampler 'euler'"),
+    ({"steps": "0"}, "1 to 1000"),
+    ({"portrait": "no.png"}, "no picture"), ({"audio": "no.wav"}, "no sound file"), ({"out": "out.avi"}, "is no mp4"),
+    ({"checkpoint": "nowhere"}, "no checkpoint at nowhere"), ({"size": "33"}, "even number"),
+    ({"out": f"{'x' * 220}.mp4"}, "too long"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "said"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_line_exit_code_2_and_no_file(given, tmp_path, wrong, said):
+    before = sorted(tmp_path.iterdir())
+    code, out, along = command(*options(given, **wrong))
+    assert (code, out, along.count("\n")) == (2, "", 1) and along.startswith("emo: ") and said in along
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_voice_that_is_silent_or_a_place_that_is_no_folder_is_refused(given, tmp_path):
+    write_samples(tmp_path / "silence.wav", np.zeros((8000, 1)), 8000)
+    assert "silent from beginning to end" in command(*options(given, audio=tmp_path / "silence.wav"))[2]
+    (tmp_path / "dir.mp4").mkdir()
+    assert "is a folder" in command(*options(given, out=tmp_path / "dir.mp4"))[2]
+    code, _, along = command(*options(given, out=given["portrait"] / "out.mp4"))
+    assert code == 2 and along.count("\n") == 1 and "is no folder to write to" in along
+
+
+def test_nothing_is_overwritten_unless_told(given):
+    given["out"].write_bytes(b"mine")
+    code, _, along = command(*options(given))
+    assert code == 2 and "is there already" in along and given["out"].read_bytes() == b"mine"
+    assert command(*options(given), "--overwrite", "--mark")[0] == 0
+    assert len(frames_of(given["out"])) == 26
 
 
 def test_training_without_a_data_root_says_what_to_run(tmp_path, monkeypatch):
