@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.audio_encoders import FPS
-from emo_model.generate.guidance import CONDITIONS, Guidance, combined
+from emo_model.generate.guidance import Guidance, combined
 from emo_model.networks.emo import EMO, FrameFeatures
 
 Speed = (
@@ -109,21 +109,24 @@ def guided(
 ) -> diffusion.Predict:
     """Classifier-free guidance away from no portrait, no sound and no speed: all branches in one batch.
 
-    features of one clip, audio (F + 2m, layers, width), mask (1, H, W). What a branch does not know is zero maps, zero
-    features or NaN, as where training drops it.
+    features of one clip, audio (F + 2m, layers, width), mask (1, H, W). Branches that know more come later in the
+    batch, and what a branch does not know is not computed for it.
     """
     branches = Guidance.of(guidance).branches()
     count = len(branches)
-    levels = torch.arange(1, len(CONDITIONS) + 1)
-    known = (torch.tensor([branch.known for branch in branches])[:, None] >= levels).to(audio)  # (K, 3)
-    seen = features.keep(known[:, 0], known.new_ones(count))
-    heard = audio * known[:, 1, None, None, None]
-    pace = torch.nan if speed is None else speed
-    paces = torch.where(known[:, 2] > 0, pace, torch.nan).to(audio)[:, None].expand(count, len(audio))
+    seeing, hearing, hurrying = (sum(branch.known >= level for branch in branches) for level in (1, 2, 3))
+    seen = FrameFeatures(_repeated(features.reference, seeing), _repeated(features.motion, count))
+    heard = audio.expand(hearing, *audio.shape) if hearing else None
+    pace = torch.full((hurrying, len(audio)), torch.nan if speed is None else speed).to(audio) if hurrying else None
     masks = mask.expand(count, *mask.shape)
 
     def predict(z: Tensor, t: Tensor) -> Tensor:
         given = z.expand(count, *z.shape[1:])
-        return combined(emo(given, t.expand(count), seen, heard, paces, masks), branches)[None]
+        return combined(emo(given, t.expand(count), seen, heard, pace, masks), branches)[None]
 
     return predict
+
+
+def _repeated(maps: dict[str, Tensor] | None, count: int) -> dict[str, Tensor] | None:
+    """One clip's maps for so many; None for none."""
+    return {name: each.expand(count, *each.shape[1:]) for name, each in maps.items()} if maps and count else None
