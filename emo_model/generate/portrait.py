@@ -1,5 +1,8 @@
 """The portrait as training saw people: the expanded square around the face, and the face region M."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,7 +65,7 @@ def to_tensor(picture: Picture) -> Tensor:
 def find_face(picture: Picture, region: Region, shrink: int = 1) -> Box:
     """Extent of a face's 478 landmarks: of the largest in a region that is drawn, else of the one that is clearly
     larger than all others. Where none is seen, what the region says. UserError where neither tells."""
-    with Landmarker(MOST_FACES) as landmarker:
+    with _hushed(), Landmarker(MOST_FACES) as landmarker:
         faces = [_box(face) for face in landmarker.boxes(picture)]
     if isinstance(region, tuple | Path):
         drawn = region if isinstance(region, tuple) else _extent(_white(region, picture.shape[:2]))
@@ -82,6 +85,19 @@ def find_face(picture: Picture, region: Region, shrink: int = 1) -> Box:
         f"{len(boxes)} faces of like size are in the portrait, at {' and '.join(boxes)}; say which one is to speak, "
         f"run: emo generate --face-region {boxes[0]}"
     )
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Without mediapipe's start-up chatter, which its C++ writes past Python and past its own log level."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _box(box: NDArray[np.floating]) -> Box:

@@ -21,7 +21,7 @@ from emo_pipeline.failures import one_line
 from emo_pipeline.lineage import lineage
 from emo_pipeline.resources import Data
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 class AblationConfig(dg.Config):

@@ -49,7 +49,7 @@ class GenerationConfig(dg.Config):
 
 @dg.asset(
     deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER],
-    code_version="1", pool="gpu",
+    code_version="2", pool="gpu",
 )  # fmt: skip
 @one_line
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
