@@ -20,7 +20,7 @@ class Commands(click.Group):
             with disk_errors_told():
                 return super().invoke(context)
         except UserError as error:
-            click.echo(f"emo: {error}", err=True)
+            click.echo("emo: " + " ".join(str(error).splitlines()), err=True)  # one line whatever a path holds
             sys.exit(2)
 
 

@@ -9,6 +9,7 @@ import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
+from emo_model import samplers
 from emo_model.errors import UserError
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # (noisy latents (B, ...), steps (B,)) -> prediction, same shape
@@ -120,18 +121,12 @@ def _min_snr_weight(scheduler: DDIMScheduler, t: Tensor, gamma: float) -> Tensor
 
 @torch.no_grad()
 def denoise(
-    predict_noise: Predict,
-    z: Tensor,
-    scheduler: DDIMScheduler,
-    steps: int = 40,
-    generator: torch.Generator | None = None,
-    eta: float = 0.0,
+    predict_noise: Predict, z: Tensor, scheduler: DDIMScheduler, steps: int = 40, sampler: str = "ddim"
 ) -> Tensor:
-    """DDIM from unit noise z (B, ...) to latents, in 40 steps (section 4.1). With eta 0 nothing random is drawn."""
-    scheduler.set_timesteps(steps, device=z.device)
-    for t in scheduler.timesteps:
-        predicted = predict_noise(z, t.expand(z.shape[0]))
-        z = scheduler.step(predicted, t, z, eta=eta, generator=generator).prev_sample
+    """From unit noise z (B, ...) to latents, in 40 steps of DDIM (section 4.1). Nothing random is drawn."""
+    solver = samplers.solver(scheduler, sampler, steps, z.device)
+    for t in solver.timesteps:
+        z = solver.step(predict_noise(z, t.expand(z.shape[0])), t, z).prev_sample
     return z
 
 

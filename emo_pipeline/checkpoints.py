@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from emo_model.errors import UserError
+from emo_model.train.finished import last_checkpoint
 from emo_pipeline.lineage import find_latest, lineage
 
 if TYPE_CHECKING:
@@ -34,14 +35,8 @@ def champion(root: "DataRoot") -> dict[str, Any] | None:
 def checkpoint_of(context: dg.AssetExecutionContext, root: "DataRoot", stage: str) -> Path:
     """A stage's checkpoint: of this run if it made one, else the last materialized one. UserError if there is none."""
     return find_latest(
-        context, root, f"{stage}_checkpoint", "checkpoint", root.folder("6_checkpoints") / stage, _finished
+        context, root, f"{stage}_checkpoint", "checkpoint", root.folder("6_checkpoints") / stage, last_checkpoint
     )
-
-
-def _finished(run_dir: Path) -> Path | None:
-    summary = run_dir / "summary.json"
-    found = json.loads(summary.read_text()) if summary.exists() else {}
-    return run_dir / found["checkpoint"] if found.get("loss_end") else None
 
 
 def run_spec(

@@ -115,11 +115,20 @@ def _buckets(root: "DataRoot") -> "SpeedBuckets":
 
 
 @click.command()
-@click.argument("checkpoint", type=FILE)
-@click.argument("portrait", type=FILE)
-@click.argument("sound", type=FILE)
-@click.argument("out", type=FILE)
-@click.option("--speed", default="median", show_default=True, help="Degrees a frame; median of the buckets; none.")
+@click.option("--portrait", type=FILE, required=True, help="Any picture: photo, painting, drawing.")
+@click.option("--audio", type=FILE, required=True, help="Any file with sound, of any length.")
+@click.option("--out", type=FILE, required=True, help="The video, .mp4.")
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    help="Folder of a checkpoint or a finished run; else the data root's newest of stage speed.",
+)
+@click.option(
+    "--speed",
+    default="median",
+    show_default=True,
+    help="How fast the head turns: degrees a frame, a CSV file of lines SECONDS,DEGREES, median (of buckets), none.",
+)
 @click.option(
     "--face-region",
     default="auto",
@@ -127,49 +136,62 @@ def _buckets(root: "DataRoot") -> "SpeedBuckets":
     help="Where the head may move: auto, free, a factor of the face's box, X0,Y0,X1,Y1 in the portrait's pixels, or a "
     "picture of the portrait's size, white where the face may be.",
 )
-@click.option("--steps", default=40, show_default=True, help="Of DDIM; fewer than 36 flicker (section 4.1).")
-@click.option("--guidance", default=3.5, show_default=True, help="1: the paper read literally, twice as fast.")
+@click.option("--steps", default=40, show_default=True, help="Of DDIM fewer than 36 flicker (section 4.1).")
+@click.option("--sampler", default="ddim", show_default=True, help="ddim, dpm++ or unipc; the latter need fewer steps.")
+@click.option(
+    "--guidance",
+    default="3.5",
+    show_default=True,
+    help="1: the paper read literally, twice as fast. Or a scale each: reference=2,audio=3.5,speed=1.",
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same video.")
 @click.option("--size", type=int, help="Pixels a side of the file, even; the network's own otherwise.")
+@click.option("--paste-back", is_flag=True, help="The whole portrait, with the face moving in it.")
+@click.option("--mark", is_flag=True, help="Write AI-generated into the picture, too.")
+@click.option("--resume/--no-resume", default=True, help="Go on where the same command was stopped.", show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 def generate(
-    checkpoint: Path,
     portrait: Path,
-    sound: Path,
+    audio: Path,
     out: Path,
+    checkpoint: Path | None,
     speed: str,
     face_region: str,
-    size: int | None,
-    overwrite: bool,
+    guidance: str,
+    steps: int,
+    sampler: str,
+    seed: int,
     **rest: Any,
 ) -> None:
-    """A video of PORTRAIT speaking SOUND, as long as the sound and with it: OUT.mp4, 30 fps.
+    """A video of the portrait speaking the audio, as long as the audio and with it, at 30 fps.
 
-    CHECKPOINT is a folder with model_index.json. The file says inside that it is synthetic.
+    Finished clips are kept in OUT.partial: the same command goes on where it was stopped. The file says inside that it
+    is synthetic, and how it was made.
     """
+    from emo_model.data.store import DataRoot
     from emo_model.generate import Settings
     from emo_model.generate import generate as make
+    from emo_model.generate.guidance import Guidance
     from emo_model.generate.portrait import parse_region
+    from emo_model.generate.progress import Countdown
+    from emo_model.generate.speed_curve import parse_speed
+    from emo_model.train.finished import newest
 
-    settings = Settings(speed=_speed(speed), face_region=parse_region(face_region), **rest)
-    report = make(checkpoint, portrait, sound, out, settings=settings, size=size, overwrite=overwrite, progress=_count)
-    click.echo(
-        f"{report.path}: {report.frames} frames in {report.clips} clips, {report.seconds:.0f} s, "
-        f"{report.peak_memory_gb:.1f} GB"
+    settings = Settings(
+        speed=parse_speed(speed),
+        face_region=parse_region(face_region),
+        guidance=Guidance.parse(guidance),
+        steps=steps,
+        sampler=sampler,
+        seed=seed,
     )
-
-
-def _speed(text: str) -> float | str | None:
-    if text in ("median", "none"):
-        return None if text == "none" else text
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(f"head speed {text!r}: degrees a frame are wanted; run: emo generate --speed 0.7") from None
-
-
-def _count(done: int, total: int) -> None:
-    click.echo(f"{done}/{total} frames", err=True)
+    checkpoint = checkpoint or newest(DataRoot.from_environment().require())
+    say = lambda line: click.echo(line, err=True)  # noqa: E731
+    report = make(checkpoint, portrait, audio, out, settings=settings, progress=Countdown(say), tell=say, **rest)
+    click.echo(
+        f"{click.format_filename(report.path)}: {report.frames} frames in {report.clips} clips, "
+        f"{report.seconds:.0f} s, {report.peak_memory_gb:.1f} GB"
+    )
 
 
 @click.command()

@@ -8,7 +8,7 @@ Features are per frame. The +-m neighbours around each frame (A_gen) are sliced 
 Numbers repeat bit for bit on one machine: one torch thread, no dropout, float32 inside, float16 out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 RATE = 16_000  # hertz, both encoders
 FPS = 30
 WINDOW_S = 12  # the longest clip: position in the window shows in the features, so none may be new to the network
-OVERLAP_S = 4  # windows of longer sound share this much; each gives the half it has context for
+OVERLAP_S = 4  # windows of longer sound share this much
+FADE_S = 2  # in the middle of it one turns into the other, so that no frame shows where the windows meet
 
 
 @dataclass(frozen=True)
@@ -49,26 +50,45 @@ class Encoder:
         """
         if samples.ndim != 1:
             raise ValueError(f"mono sound of shape (N,) was wanted; got {samples.shape}; run it through media first")
-        needed = -(-num_frames * RATE // FPS)
-        samples = np.pad(samples[:needed].astype(np.float32), (0, max(0, needed - len(samples))))
-        out = np.empty((num_frames, self.layers, self.width), np.float16)
-        for start, stop, keep in windows(num_frames):
-            encoded = self.encode_window(samples[start * RATE // FPS : stop * RATE // FPS], stop - start)
-            out[keep] = encoded[keep.start - start : keep.stop - start]
-        return out
+        return np.concatenate(list(self.stream([samples.astype(np.float32)], num_frames)))
+
+    def stream(self, blocks: Iterable[NDArray[np.float32]], num_frames: int) -> Iterator[NDArray[np.float16]]:
+        """The same of sound that comes in blocks (N,), a stretch of frames at a time: an hour takes no more memory
+        than a window."""
+        tape = _Tape(blocks)
+        lead, fade = (OVERLAP_S - FADE_S) * FPS // 2, FADE_S * FPS
+        rising = ((np.arange(fade, dtype=np.float32) + 0.5) / fade)[:, None, None]
+        ending: NDArray[np.float32] | None = None  # of the window before, where the next one takes over
+        for start, stop in windows(num_frames):
+            encoded = self.encode_window(tape.cut(start * RATE // FPS, stop * RATE // FPS), stop - start)
+            if ending is not None:
+                turning, rest = np.split(encoded[lead:], [fade])
+                encoded = np.concatenate([ending * (1 - rising) + turning * rising, rest])
+            if stop < num_frames:
+                encoded, ending = encoded[: -lead - fade], encoded[-lead - fade : -lead]
+            yield encoded.astype(np.float16)
 
 
-def windows(num_frames: int) -> Iterator[tuple[int, int, slice]]:
-    """(first frame read, end, frames kept): windows cover all frames, and each seam has OVERLAP_S / 2 on both sides."""
+def windows(num_frames: int) -> Iterator[tuple[int, int]]:
+    """(first frame, end) of each window: they cover all frames, and share OVERLAP_S with the one before."""
     size, step = WINDOW_S * FPS, (WINDOW_S - OVERLAP_S) * FPS
-    half = OVERLAP_S * FPS // 2
     for start in range(0, max(num_frames - OVERLAP_S * FPS, 1), step):
-        stop = min(start + size, num_frames)
-        yield (
-            start,
-            stop,
-            slice(start + half if start else 0, num_frames if stop == num_frames else stop - half),
-        )
+        yield start, min(start + size, num_frames)
+
+
+class _Tape:
+    """Sound that comes in blocks, read in windows that move on: only what a window spans is held."""
+
+    def __init__(self, blocks: Iterable[NDArray[np.float32]]) -> None:
+        self._blocks, self._held, self._first = iter(blocks), np.empty(0, np.float32), 0
+
+    def cut(self, begin: int, end: int) -> NDArray[np.float32]:
+        """Samples [begin, end), zeros past the end of the sound. begin never falls."""
+        while self._first + len(self._held) < end and (block := next(self._blocks, None)) is not None:
+            drop = min(begin - self._first, len(self._held))
+            self._held, self._first = np.concatenate([self._held[drop:], block]), self._first + drop
+        window = self._held[begin - self._first : end - self._first]
+        return np.pad(window, (0, end - begin - len(window)))
 
 
 def frame_positions(num_frames: int, rate: float, centre: float) -> NDArray[np.float64]:

@@ -53,14 +53,14 @@ Seen = NDArray[np.void]  # of SEEN
 class Landmarker:
     """MediaPipe's FaceLandmarker on one video's frames in order. A new one for each video: it remembers faces."""
 
-    def __init__(self) -> None:
+    def __init__(self, faces: int = 2) -> None:
         os.environ.setdefault("GLOG_minloglevel", "2")  # its start-up chatter is of no use to anyone
         from mediapipe.tasks.python import BaseOptions, vision
 
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(weights.path(MODEL))),
             running_mode=vision.RunningMode.VIDEO,
-            num_faces=2,
+            num_faces=faces,
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
@@ -75,16 +75,8 @@ class Landmarker:
 
     def see(self, t_s: float, picture: Picture) -> Row:
         """The faces of the next frame, as columns of `landmarks`; the largest face comes first."""
-        import mediapipe
-
-        self._last_ms = max(self._last_ms + 1, min(round(t_s * 1000), _MAX_MS))
-        # A picture that is not contiguous finds no face and raises nothing.
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
-        seen = self._landmarker.detect_for_video(image, self._last_ms)
-        height, width = picture.shape[:2]
-        faces = [np.array([(point.x * width, point.y * height) for point in face]) for face in seen.face_landmarks]
-        boxes = [np.concatenate([face.min(axis=0), face.max(axis=0)]) for face in faces]
-        order = sorted(range(len(boxes)), key=lambda face: boxes[face][1] - boxes[face][3])
+        seen, faces, boxes = self._look(t_s, picture)
+        order = _tallest_first(boxes)
         if not order:
             return {"faces": 0, **dict.fromkeys(("box", "second_box", "matrix", "mouth_open", "blendshapes"))}
         first = order[0]
@@ -97,6 +89,27 @@ class Landmarker:
             "mouth_open": mouth_open(faces[first]),
             "blendshapes": np.asarray(shapes, np.float16),
         }
+
+    def boxes(self, picture: Picture) -> list[NDArray[np.float64]]:
+        """Each face's box (4,) in the picture's pixels, the tallest first."""
+        _, _, boxes = self._look(0.0, picture)
+        return [boxes[face] for face in _tallest_first(boxes)]
+
+    def _look(self, t_s: float, picture: Picture) -> tuple[Any, list[NDArray[np.float64]], list[NDArray[np.float64]]]:
+        """What mediapipe saw, each face's landmarks (478, 2), and the box around them."""
+        import mediapipe
+
+        self._last_ms = max(self._last_ms + 1, min(round(t_s * 1000), _MAX_MS))
+        # A picture that is not contiguous finds no face and raises nothing.
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+        seen = self._landmarker.detect_for_video(image, self._last_ms)
+        height, width = picture.shape[:2]
+        faces = [np.array([(point.x * width, point.y * height) for point in face]) for face in seen.face_landmarks]
+        return seen, faces, [np.concatenate([face.min(axis=0), face.max(axis=0)]) for face in faces]
+
+
+def _tallest_first(boxes: list[NDArray[np.float64]]) -> list[int]:
+    return sorted(range(len(boxes)), key=lambda face: boxes[face][1] - boxes[face][3])
 
 
 def mouth_open(landmarks: NDArray[np.float64]) -> float:

@@ -151,7 +151,7 @@ def decode(path: Path) -> Iterator[SourceFrame]:
             aspect = 1.0
         interval = float(1 / (stream.average_rate or Fraction(25)))
         first, start, last = None, 0.0, 0.0
-        for frame in _decoded(container, stream):
+        for frame in decoded(container, stream):
             if first is None:
                 start = last = frame.time or 0.0
                 stored = max(1, round(frame.width * aspect)), frame.height
@@ -164,7 +164,7 @@ def decode(path: Path) -> Iterator[SourceFrame]:
                 yield replace(first, t_s=time - start, decoded=frame)
 
 
-def _decoded(container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream) -> Iterator:
+def decoded(container: av.container.InputContainer, stream: av.VideoStream | av.AudioStream) -> Iterator:
     """Frames of a stream; a packet that does not decode is skipped."""
     for packet in chain(packets(container, stream), [None]):  # None: what the decoder still holds after a break
         try:
@@ -194,7 +194,7 @@ def still(path: Path, at_s: float) -> Picture | None:
         assert stream is not None, "it gave a first picture"
         with contextlib.suppress(av.error.FFmpegError, OverflowError):
             container.seek(round((first.start_s + at_s) / stream.time_base), stream=stream)
-        for frame in _decoded(container, stream):
+        for frame in decoded(container, stream):
             found = replace(first, t_s=(frame.time or first.start_s) - first.start_s, decoded=frame)
             if found.t_s >= at_s - SAME_S:
                 break
@@ -416,7 +416,7 @@ def _ends(chunk: tuple[float, Sound]) -> float:
 def _rate_of_first(path: Path) -> int:
     """Samples a second of the first sound that decodes, for streams whose sound begins after what a header knows."""
     with open_media(path) as container:
-        rates = (frame.sample_rate for frame in _decoded(container, audio_stream(container)))
+        rates = (frame.sample_rate for frame in decoded(container, audio_stream(container)))
         return next((rate for rate in rates if rate in SOUND_RATES), AUDIO_RATE)
 
 
@@ -424,7 +424,7 @@ def _sound(container: av.container.InputContainer, stream: av.AudioStream, rate:
     """(position in samples at `rate` on the file's own clock, mono samples) of every decoded chunk."""
     to_float: dict[tuple[str, str, int], av.AudioResampler] = {}  # broadcasts change from stereo to 5.1 and back
     after = 0.0
-    for frame in _decoded(container, stream):
+    for frame in decoded(container, stream):
         position = after if frame.time is None else frame.time * rate
         kind = frame.format.name, frame.layout.name, frame.sample_rate
         if kind not in to_float:

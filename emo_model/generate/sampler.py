@@ -1,13 +1,30 @@
 """Sampling (section 4.1): clip after clip of f frames, each going on from the last n of the one before."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from diffusers import DDIMScheduler
 from torch import Tensor
 
 from emo_model import diffusion
+from emo_model.data.audio_encoders import FPS
+from emo_model.generate.guidance import Guidance, combined
 from emo_model.networks.emo import EMO, FrameFeatures
+
+Speed = (
+    float | None | Callable[[float], float | None]
+)  # degrees a frame; None: unknown; or that at a second of the video
+
+
+class Features(Protocol):
+    """What the encoder hears, a frame at 30 fps: a tensor (T, layers, width), or `Hearing`."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, frames: Tensor) -> Tensor:
+        """(len(frames), layers, width) of these frame numbers."""
 
 
 @torch.no_grad()
@@ -16,40 +33,59 @@ def animate(
     scheduler: DDIMScheduler,
     reference: Tensor,
     mask: Tensor,
-    audio: Tensor,
-    speed: float | None,
+    audio: Features,
+    speed: Speed,
     *,
     steps: int,
-    guidance: float,
+    guidance: float | Guidance,
     seed: int,
+    sampler: str = "ddim",
+    first_clip: int = 0,
+    before: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield the video's clips, (up to f, 3, H, W) in [-1, 1]; together they are as long as the audio.
 
     reference (3, H, W) in [-1, 1]; mask (1, H, W) in {0, 1}; audio (T, layers, width), one a frame at 30 fps;
-    speed in degrees a frame, None: unknown. The same arguments give the same video on one machine.
+    speed in degrees a frame, one a clip: where it changes, its value at the clip's middle. A video that was cut short
+    goes on with `first_clip` and the n frames (n, 3, H, W) `before` it, to the same bits. The same arguments give the
+    same video on one machine.
     """
+    if first_clip and before is None:
+        raise ValueError(f"clip {first_clip} goes on from the frames before it; none were given")
     config, total = emo.config, len(audio)
-    reference_latent = emo.encode_pixels(reference[None])
-    motion = None  # the first clip has zero maps in the place of motion frames
-    for number, first in enumerate(range(0, total, config.frames)):
-        features = emo.encode_frames(reference_latent, motion)
-        heard = audio[nearby(first, config.frames, config.nearby, total)]
-        predict = guided(emo, features, heard, speed, mask, guidance)
-        latents = diffusion.denoise(predict, noise(emo, seed, number).to(reference), scheduler, steps)
+    portrait = emo.encode_frames(emo.encode_pixels(reference[None]))  # the first clip has zero maps for motion frames
+    for number, first in enumerate(range(first_clip * config.frames, total, config.frames), start=first_clip):
+        features = portrait if before is None else replace(portrait, motion=_motion(emo, before))
+        heard = audio[nearby(first, config.frames, config.nearby, total)].to(reference)
+        pace = speed((first + config.frames / 2) / FPS) if callable(speed) else speed
+        predict = guided(emo, features, heard, pace, mask, guidance)
+        latents = diffusion.denoise(predict, noise(emo, seed, number).to(reference), scheduler, steps, sampler)
         pixels = emo.decode_latents(latents[0])
         yield pixels[: total - first]
-        motion = emo.encode_pixels(pixels[-config.motion_frames :])[None]
+        before = pixels[-config.motion_frames :]
+
+
+def _motion(emo: EMO, before: Tensor) -> dict[str, Tensor]:
+    return emo.encode_motion(emo.encode_pixels(before)[None])
 
 
 @torch.no_grad()
 def stills(
-    emo: EMO, scheduler: DDIMScheduler, reference: Tensor, mask: Tensor, steps: int, guidance: float, seed: int
+    emo: EMO,
+    scheduler: DDIMScheduler,
+    reference: Tensor,
+    mask: Tensor,
+    steps: int,
+    guidance: float | Guidance,
+    seed: int,
 ) -> Tensor:
     """Stage 1's pictures: reference (B, 3, H, W) in [-1, 1], mask (B, 1, H, W) -> (B, 3, H, W). No Temporal Modules."""
     features = emo.encode_reference(emo.encode_pixels(reference))
     nobody = features.without_reference()
     predict = diffusion.guided(
-        lambda z, t: emo(z, t, features, mask=mask), lambda z, t: emo(z, t, nobody, mask=mask), guidance
+        lambda z, t: emo(z, t, features, mask=mask),
+        lambda z, t: emo(z, t, nobody, mask=mask),
+        Guidance.of(guidance).reference,
     )
     z = torch.cat([noise(emo, seed, number)[:, :1] for number in range(len(reference))]).to(reference)
     return emo.decode_latents(diffusion.denoise(predict, z, scheduler, steps)[:, 0])
@@ -69,17 +105,28 @@ def noise(emo: EMO, seed: int, number: int) -> Tensor:
 
 
 def guided(
-    emo: EMO, features: FrameFeatures, audio: Tensor, speed: float | None, mask: Tensor, scale: float
+    emo: EMO, features: FrameFeatures, audio: Tensor, speed: float | None, mask: Tensor, guidance: float | Guidance
 ) -> diffusion.Predict:
-    """Classifier-free guidance away from no portrait, no sound and no speed.
+    """Classifier-free guidance away from no portrait, no sound and no speed: all branches in one batch.
 
-    Scale 1 is one branch: the paper read literally. Region and motion frames stay in both, as in training. Two calls
-    and not one of twice the batch: what a branch does not read is then not computed, and half the memory is enough.
+    features of one clip, audio (F + 2m, layers, width), mask (1, H, W). Branches that know more come later in the
+    batch, and what a branch does not know is not computed for it.
     """
-    paces = torch.full((1, audio.shape[0]), torch.nan if speed is None else speed).to(audio)
-    nothing = features.without_reference()
-    return diffusion.guided(
-        lambda z, t: emo(z, t, features, audio[None], paces, mask[None]),
-        lambda z, t: emo(z, t, nothing, mask=mask[None]),
-        scale,
-    )
+    branches = Guidance.of(guidance).branches()
+    count = len(branches)
+    seeing, hearing, hurrying = (sum(branch.known >= level for branch in branches) for level in (1, 2, 3))
+    seen = FrameFeatures(_repeated(features.reference, seeing), _repeated(features.motion, count))
+    heard = audio.expand(hearing, *audio.shape) if hearing else None
+    pace = torch.full((hurrying, len(audio)), torch.nan if speed is None else speed).to(audio) if hurrying else None
+    masks = mask.expand(count, *mask.shape)
+
+    def predict(z: Tensor, t: Tensor) -> Tensor:
+        given = z.expand(count, *z.shape[1:])
+        return combined(emo(given, t.expand(count), seen, heard, pace, masks), branches)[None]
+
+    return predict
+
+
+def _repeated(maps: dict[str, Tensor] | None, count: int) -> dict[str, Tensor] | None:
+    """One clip's maps for so many; None for none."""
+    return {name: each.expand(count, *each.shape[1:]) for name, each in maps.items()} if maps and count else None

@@ -16,7 +16,7 @@ class Conditions:
     """c of equation 1, as the Backbone's blocks read it. None where a box takes no part."""
 
     frames: int  # [F] frames a clip, folded into the batch
-    reference: Mapping[str, Tensor] | None  # transformer block -> (B, h w, C) from ReferenceNet; None: dropped
+    reference: Mapping[str, Tensor] | None  # transformer block -> (B, h w, C) from ReferenceNet; fewer: of the last
     face: Tensor | None = None  # (B, C, h, w) from the Face Locator, added after conv_in
     audio: At | None = None  # (block, (B F, h w, C)) -> what audio-attention adds
     temporal: At | None = None  # (place, (B F, C, h, w)) -> the same, along frames

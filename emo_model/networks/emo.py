@@ -97,11 +97,12 @@ class EMO(nn.Module):
                 p: m.new_zeros(m.shape[0], self.config.motion_frames, *m.shape[1:]) for p, m in seen.places.items()
             }
             return FrameFeatures(seen.attention, zeros)
+        return FrameFeatures(seen.attention, self.encode_motion(motion))
+
+    def encode_motion(self, motion: Tensor) -> dict[str, Tensor]:
+        """FrameFeatures.motion of motion frames (B, N, C, h, w): all that changes from clip to clip of one portrait."""
         before = self.reference_net(rearrange(motion, "b n c h w -> (b n) c h w")).places
-        return FrameFeatures(
-            seen.attention,
-            {p: rearrange(m, "(b n) c h w -> b n c h w", n=motion.shape[1]) for p, m in before.items()},
-        )
+        return {p: rearrange(m, "(b n) c h w -> b n c h w", n=motion.shape[1]) for p, m in before.items()}
 
     def forward(
         self,
@@ -116,31 +117,45 @@ class EMO(nn.Module):
 
         noisy_latent (B, F, C, h, w); t (B,); audio (B, F + 2m, layers, width), all zero or None: no sound;
         speed (B, F + 2m) degrees a frame, NaN or None: unknown; mask (B, 1, H, W) or None: not located.
-        Returns (B, F, C, h, w). One path for training and sampling.
+        Returns (B, F, C, h, w). One path for training and sampling. Reference, audio and speed may be of fewer clips:
+        of the last ones, and those before know none, at no cost.
         """
-        frames = noisy_latent.shape[1]
+        clips, frames = noisy_latent.shape[:2]
         conditions = Conditions(
             frames=frames,
             reference=features.reference,
             face=None if mask is None else self.face_locator(mask),
-            audio=None if audio is None else self._listen(audio),
+            audio=None if audio is None else self._listen(audio, clips),
             temporal=None if features.motion is None else self._along_frames(features.motion, speed),
         )
         return self.backbone(noisy_latent, t, conditions)
 
-    def _listen(self, audio: Tensor) -> At:
+    def _listen(self, audio: Tensor, clips: int) -> At:
         tokens = self.audio_layers.tokens(audio)
         heard = (audio.abs().amax((1, 2, 3)) > 0).to(tokens.dtype)
         heard = heard.repeat_interleave(tokens.shape[0] // len(heard))
-        return lambda name, hidden: self.audio_layers.attend(name, hidden, tokens, heard)
+        return _last(len(audio), clips, lambda name, hidden: self.audio_layers.attend(name, hidden, tokens, heard))
 
     def _along_frames(self, motion: dict[str, Tensor], speed: Tensor | None) -> At:
         hurry: At | None = None
         if speed is not None:
-            features = self.speed_layers.features(speed, next(iter(motion.values())).shape[1])
+            clips, before = next(iter(motion.values())).shape[:2]
+            features = self.speed_layers.features(speed, before)
             known = (~speed.isnan()).any(dim=1).to(features.dtype)
-            hurry = lambda place, queries: self.speed_layers.attend(place, queries, features, known)  # noqa: E731
+            attend = self.speed_layers.attend
+            hurry = _last(len(speed), clips, lambda place, queries: attend(place, queries, features, known))
         return lambda place, hidden: self.temporal_modules(place, hidden, motion[place], hurry)
+
+
+def _last(known: int, clips: int, attend: At) -> At:
+    """What is added to the last `known` of the clips that are folded into the batch, and nothing to those before."""
+
+    def added(name: str, hidden: Tensor) -> Tensor:
+        front = len(hidden) * (clips - known) // clips
+        found = attend(name, hidden[front:])
+        return torch.cat([found.new_zeros(front, *found.shape[1:]), found]) if front else found
+
+    return added
 
 
 def count(module: nn.Module) -> int:

@@ -33,10 +33,15 @@ class ReferenceAttention(nn.Module):
         return seen if heard is None else seen + heard(self.name, hidden + seen)
 
     def _see(self, hidden: Tensor, conditions: Conditions) -> Tensor:
-        if conditions.reference is None:
+        seen = 0 if conditions.reference is None else len(conditions.reference[self.name]) * conditions.frames
+        blind, seeing = hidden.split([len(hidden) - seen, seen])
+        parts = []
+        if len(blind):
             # Values of zero maps are zero (to_v has no bias): the output projection's bias is all that is left.
-            return self.attention.to_out[0](torch.zeros_like(hidden[:1, :1])).expand_as(hidden)
-        # All frames of a clip read one portrait: fold them into the queries instead of copying keys and values.
-        query = rearrange(self.norm(hidden), "(b f) l c -> b (f l) c", f=conditions.frames)
-        seen = self.attention(query, encoder_hidden_states=conditions.reference[self.name])
-        return rearrange(seen, "b (f l) c -> (b f) l c", f=conditions.frames)
+            parts.append(self.attention.to_out[0](torch.zeros_like(hidden[:1, :1])).expand_as(blind))
+        if conditions.reference is not None:
+            # All frames of a clip read one portrait: fold them into the queries instead of copying keys and values.
+            query = rearrange(self.norm(seeing), "(b f) l c -> b (f l) c", f=conditions.frames)
+            found = self.attention(query, encoder_hidden_states=conditions.reference[self.name])
+            parts.append(rearrange(found, "b (f l) c -> (b f) l c", f=conditions.frames))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]

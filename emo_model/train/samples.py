@@ -70,6 +70,8 @@ def sample(
         with contextlib.suppress(OSError):  # a full disk: the next checkpoint says so better
             (temporary / "failed.txt").write_text(traceback.format_exc())
     with contextlib.suppress(OSError):
+        for half in temporary.glob("*.partial"):  # of a video that failed
+            shutil.rmtree(half)
         shutil.rmtree(folder, ignore_errors=True)  # the same step again, after a resume
         temporary.rename(folder)
     return folder

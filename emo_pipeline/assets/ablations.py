@@ -5,7 +5,9 @@
 Here: which variants on how many clips. How head motion is measured: emo_model.evaluate.motion.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -19,7 +21,7 @@ from emo_pipeline.failures import one_line
 from emo_pipeline.lineage import lineage
 from emo_pipeline.resources import Data
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 
 class AblationConfig(dg.Config):
@@ -49,8 +51,19 @@ class SpeedAblationConfig(AblationConfig):
 def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfig, data: Data) -> dg.MaterializeResult:
     """Table 2: does the head turn as fast as it is told? Mean velocity, its variance within clips, and VMV (the
     variance of the clips' means), degrees a frame at 30 fps, by assigned speed."""
-    variants = {"speed none": {"speed": None}} | {f"speed {speed:g}": {"speed": speed} for speed in config.speeds}
+    speeds = _learned(context, checkpoint_of(context, data.root, "speed"), config.speeds)
+    variants = {"speed none": {"speed": None}} | {f"speed {speed:g}": {"speed": speed} for speed in speeds}
     return _ablation(context, data, config, "speed_ablation", variants)
+
+
+def _learned(context: dg.AssetExecutionContext, model: Path, speeds: list[float]) -> list[float]:
+    """Those of the speeds that lie within the checkpoint's buckets: no other was ever shown in training."""
+    centres = json.loads((model / "speed_buckets.json").read_text())["centres"]
+    within = [speed for speed in speeds if min(centres) <= speed <= max(centres)]
+    if left_out := [f"{speed:g}" for speed in speeds if speed not in within]:
+        learned = f"{min(centres):g} to {max(centres):g} degrees a frame"
+        context.log.warning(f"left out: {', '.join(left_out)}; {model.name} learned {learned}")
+    return within
 
 
 @dg.asset(

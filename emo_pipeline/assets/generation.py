@@ -34,11 +34,13 @@ class GenerationConfig(dg.Config):
 
     clips: int | None = Field(default=None, description="At most this many test clips; empty: all of eval_manifest.")
     seconds: float = Field(default=10.0, description="Seconds of each clip, from its start.")
-    steps: int = Field(default=40, description="Denoising steps (DDIM, section 4.1).")
+    steps: int = Field(default=40, description="Denoising steps (section 4.1).")
+    sampler: str = Field(default="ddim", description="ddim (the paper's), dpm++ or unipc, which need fewer steps.")
     guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
     seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
     speed: str = Field(
-        default="median", description="Head speed, degrees a frame at 30 fps; median (of the buckets) or none."
+        default="median",
+        description="Head speed, degrees a frame at 30 fps; a CSV file with a curve; median (of the buckets) or none.",
     )
     with_champion: bool = Field(
         default=True, description="Generate with the champion too, to compare under one protocol."
@@ -47,7 +49,7 @@ class GenerationConfig(dg.Config):
 
 @dg.asset(
     deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER],
-    code_version="1", pool="gpu",
+    code_version="2", pool="gpu",
 )  # fmt: skip
 @one_line
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
@@ -128,8 +130,15 @@ def make_videos(
     """folder/CLIP.mp4 for each test clip; finished ones are kept. `given` replaces speed or face_region."""
     from emo_model.data.manifests import manifest_path
     from emo_model.generate import Settings, generate_manifest
+    from emo_model.generate.speed_curve import parse_speed
 
-    options = {"steps": config.steps, "guidance": config.guidance, "seed": config.seed, "speed": _speed(config.speed)}
+    options = {
+        "steps": config.steps,
+        "sampler": config.sampler,
+        "guidance": config.guidance,
+        "seed": config.seed,
+        "speed": parse_speed(config.speed),
+    }
     generate_manifest(
         model,
         manifest_path(root, "eval"),
@@ -140,17 +149,6 @@ def make_videos(
         limit=config.clips,
         progress=lambda line: context.log.info(f"{folder.name} {line}"),
     )
-
-
-def _speed(text: str) -> float | str | None:
-    if text in ("median", "none"):
-        return None if text == "none" else text
-    try:
-        return float(text)
-    except ValueError:
-        raise UserError(
-            f"speed: wanted median, none or degrees a frame, got {text!r}; mend it in the launchpad"
-        ) from None
 
 
 def _other_champion(root: "DataRoot", newest: Path) -> Path | None:

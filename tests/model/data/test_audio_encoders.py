@@ -38,14 +38,21 @@ def test_a_click_is_heard_in_the_frame_it_falls_into_also_in_long_sound():
 
 
 @pytest.mark.parametrize("num_frames", [1, 90, 359, 360, 361, 480, 481, 600, 601, 1800, 5000])
-def test_windows_cover_every_frame_once_and_leave_context_at_each_seam(num_frames):
-    kept = np.zeros(num_frames, int)
-    for start, stop, keep in windows(num_frames):
-        assert stop - start <= 360 and start <= keep.start < keep.stop <= stop
-        assert keep.start == 0 or keep.start - start >= 60
-        assert keep.stop == num_frames or stop - keep.stop >= 60
-        kept[keep] += 1
-    assert (kept == 1).all()
+def test_windows_cover_every_frame_and_share_what_one_turns_into_the_other_over(num_frames):
+    found = list(windows(num_frames))
+    assert found[0][0] == 0 and found[-1][1] == num_frames
+    assert all(stop - start <= 360 for start, stop in found)
+    assert all(one[1] - other[0] == 120 and one[1] - one[0] == 360 for one, other in pairwise(found))
+    assert LOUDNESS.features(np.ones(num_frames * 16000 // 30, np.float32), num_frames).all()
+
+
+def test_one_window_turns_into_the_next_a_second_from_either_end():
+    """An encoder that says which window it hears: no frame is taken from a window's first or last second."""
+    number = iter(range(9))
+    which = Encoder("which", "none", 1, 1, "", lambda _, count: np.full((count, 1, 1), next(number), np.float32))
+    features = which.features(np.zeros(16000 * 20, np.float32), 600)[:, 0, 0]
+    assert not features[: 240 + 30].any() and (features[360 - 30 :] == 1).all()
+    assert np.diff(features[270:330]) == pytest.approx(1 / 60, abs=1e-3)
 
 
 def test_frames_past_the_end_of_the_sound_hear_silence():

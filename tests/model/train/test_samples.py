@@ -18,8 +18,8 @@ from emo_model.train import loop, samples
 from emo_model.train.config import RunSpec
 from emo_model.train.loop import Interrupted, train
 from tests.model.clips_on_disk import LAYERS, WIDTH, make_root
+from tests.model.generate.small import frames_of, write_voice
 from tests.model.networks.small import SMALL
-from tests.model.test_generate import frames_of, write_voice
 from tests.model.train.moving_faces import MovingFaces
 from tests.model.train.test_loop import CONFIG, losses, run
 

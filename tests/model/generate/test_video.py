@@ -1,7 +1,8 @@
 """A portrait and a voice become a video as long as the voice; the same seed gives the same frames."""
 
 import json
-import wave
+import os
+import shutil
 from pathlib import Path
 
 import av
@@ -11,78 +12,19 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from emo_model import diffusion, samples
+from emo_model import samples
 from emo_model.cli import main
 from emo_model.config import TINY
-from emo_model.data.audio_encoders import Encoder
+from emo_model.data.store import DataRoot, write_json
 from emo_model.errors import UserError
 from emo_model.generate import Settings, generate, generate_manifest, sampler
-from emo_model.generate.portrait import Portrait, locate_face, parse_region, prepare, read_picture
+from emo_model.generate.picture import read_picture
+from emo_model.generate.portrait import Portrait, locate_face, parse_region, prepare
 from emo_model.generate.sound import encoder_for, read_sound
 from emo_model.generate.video import Model
-from emo_model.networks.emo import seeded
-from emo_model.train import checkpoint
 from tests.model.clips_on_disk import make_root
-
-RATE = 22050
-NETWORK = TINY.network.model_copy(
-    update={"image_size": 16, "channels": (16, 16), "norm_groups": 4, "audio_layers": 2, "audio_width": 8}
-)
-QUICK = Settings(steps=2, guidance=2.0)
-
-
-def hear(samples: np.ndarray, num_frames: int) -> np.ndarray:
-    """An encoder of nothing but loudness: one number a frame, in every layer."""
-    pieces = np.array_split(samples, num_frames)
-    loud = np.array([np.abs(piece).mean() for piece in pieces])
-    return np.broadcast_to(loud[:, None, None], (num_frames, 2, 8)).astype(np.float32)
-
-
-ENCODER = Encoder("loudness", "whisper_tiny_encoder", 2, 8, "made", hear)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """A random checkpoint, written and read back; its zero outputs are stirred, so that every condition shows."""
-    emo = seeded(NETWORK, 0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in emo.parameters():
-            if not parameter.any():
-                parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
-    folder = tmp_path_factory.mktemp("run") / "step-1"
-    checkpoint.save(folder, emo, diffusion.schedule(diffusion.RECIPES["sd15"]), {"stage": "speed"})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
-        return Model.load(folder)
-
-
-@pytest.fixture
-def portrait() -> Portrait:
-    generator = torch.Generator().manual_seed(2)
-    mask = torch.zeros(1, 16, 16)
-    mask[:, 4:12, 4:12] = 1
-    return Portrait(torch.rand(3, 16, 16, generator=generator) * 2 - 1, mask)
-
-
-@pytest.fixture
-def voice(tmp_path: Path) -> Path:
-    return write_voice(tmp_path / "voice.wav", seconds=0.85)
-
-
-def write_voice(path: Path, seconds: float) -> Path:
-    """A tone that swells, stereo, at a rate that is neither the encoder's nor the usual one."""
-    t = np.arange(round(seconds * RATE)) / RATE
-    tone = (12000 * t / seconds * np.sin(2 * np.pi * 440 * t)).astype("<i2")
-    with wave.open(str(path), "wb") as file:
-        file.setparams((2, 2, RATE, 0, "NONE", ""))
-        file.writeframes(np.stack([tone, tone], 1).tobytes())
-    return path
-
-
-def frames_of(path: Path) -> np.ndarray:
-    with av.open(path) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+from tests.model.generate.small import ENCODER, NETWORK, QUICK, RATE, frames_of, write_samples, write_voice
+from tests.model.generate.test_portrait import see
 
 
 def make(model: Model, portrait: Portrait, voice: Path, out: Path, settings: Settings = QUICK) -> np.ndarray:
@@ -101,7 +43,7 @@ def test_the_video_is_as_long_as_the_voice_and_carries_it(model, portrait, voice
         assert (video.frames, video.average_rate, video.width) == (26, 30, 16)
         assert (sound.rate, sound.channels) == (RATE, 2)
         heard = np.concatenate([frame.to_ndarray() for frame in container.decode(audio=0)], axis=1)[0]
-    original = read_sound(voice).samples[0]
+    original = np.concatenate(list(read_sound(voice).blocks()), axis=1)[0]
     assert 0 <= heard.size - original.size <= 1024  # AAC comes in frames of 1024
     assert np.corrcoef(heard[: original.size], original)[0, 1] > 0.99  # and starts where the original does
 
@@ -130,7 +72,7 @@ def test_a_killed_or_failed_generation_leaves_no_file(model, portrait, voice, tm
     monkeypatch.setattr(model.emo, "decode_latents", lambda latents: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         generate(model, portrait, voice, tmp_path / "out.mp4", settings=QUICK)
-    assert [path.name for path in tmp_path.iterdir()] == ["voice.wav"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4.partial", "voice.wav"]
 
 
 def test_size_scales_the_file(model, portrait, voice, tmp_path):
@@ -178,21 +120,17 @@ def test_portrait_region_and_sound_show_in_the_frames(model, portrait):
 
 def test_a_clip_goes_on_from_the_last_frames_of_the_one_before(model, portrait, monkeypatch):
     """With other motion frames the second clip changes, and the first, which has none, does not."""
-    seen, encode = [], model.emo.encode_frames
+    seen, encode = [], model.emo.encode_motion
 
-    def watch(reference, motion=None):
+    def watch(motion):
         seen.append(motion)
-        return encode(reference, motion)
+        return encode(motion)
 
-    monkeypatch.setattr(model.emo, "encode_frames", watch)
+    monkeypatch.setattr(model.emo, "encode_motion", watch)
     plain = animate(model, portrait)
-    assert seen[0] is None
-    assert torch.allclose(seen[1][0], model.emo.encode_pixels(plain[12 - NETWORK.motion_frames : 12]))
-    monkeypatch.setattr(
-        model.emo,
-        "encode_frames",
-        lambda reference, motion=None: encode(reference, None if motion is None else -motion),
-    )
+    assert len(seen) == 1  # the first clip has zero maps
+    assert torch.allclose(seen[0][0], model.emo.encode_pixels(plain[12 - NETWORK.motion_frames : 12]))
+    monkeypatch.setattr(model.emo, "encode_motion", lambda motion: encode(-motion))
     other = animate(model, portrait)
     assert torch.equal(plain[:12], other[:12]) and not torch.allclose(plain[12:], other[12:], atol=1e-4)
 
@@ -220,19 +158,6 @@ def test_guidance_moves_along_what_the_conditions_change(model, portrait):
 # ---- portrait and region ----
 
 
-def see(box):
-    """A landmarker that finds a face there, or none."""
-
-    class Seen:
-        __enter__ = lambda self: self  # noqa: E731
-        __exit__ = lambda self, *_: None  # noqa: E731
-
-        def see(self, _t_s, _picture):
-            return {"box": box}
-
-    return Seen
-
-
 PICTURE = np.zeros((100, 200, 3), np.uint8)
 FACE = np.array([80.0, 30, 120, 70], np.float32)
 
@@ -255,7 +180,7 @@ def test_a_painted_mask_is_cut_as_the_portrait_is(tmp_path, monkeypatch):
 
 
 def test_no_face_is_an_error_that_says_how_to_say_where_it_is(monkeypatch):
-    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(None))
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see())
     with pytest.raises(UserError, match=r"no face was found.*--face-region"):
         prepare(PICTURE, 64, "auto")
     assert prepare(PICTURE, 64, (80.0, 30.0, 120.0, 70.0)).mask.any()
@@ -362,7 +287,7 @@ def test_a_test_set_takes_no_region_that_fits_one_face_only(model, tmp_path, mon
 @pytest.mark.weights
 def test_a_real_portrait_is_cropped_around_its_face_as_training_crops_are():
     picture = next(s.path for s in samples.fetch(samples.default_folder()) if s.path.name == "astronaut.png")
-    mask = prepare(read_picture(picture), 64).mask[0]
+    mask = prepare(read_picture(picture)[0], 64).mask[0]
     rows, columns = mask.any(1).nonzero(), mask.any(0).nonzero()
     assert mask[32, 32] and abs(len(rows) - 64 * 1.2 / 1.8) < 2  # region over crop, of the face's longer side
     assert abs(rows.float().mean() - 31.5) < 1 and abs(columns.float().mean() - 31.5) < 1
@@ -371,16 +296,116 @@ def test_a_real_portrait_is_cropped_around_its_face_as_training_crops_are():
 # ---- commands ----
 
 
-def test_the_command_fails_in_one_line_and_exits_with_2(portrait, voice, tmp_path):
-    arguments = ["generate", str(tmp_path), str(tmp_path / "no.png"), str(voice), str(tmp_path / "out.mp4")]
-    for more, said in (
-        ([], "no picture"),
-        (["--speed", "fast"], "head speed"),
-        (["--face-region", "1,2"], "face region"),
-    ):
-        result = CliRunner().invoke(main, [*arguments, *more])
-        assert result.exit_code == 2 and result.stderr.startswith("emo: ") and said in result.stderr
-        assert result.stderr.count("\n") == 1
+def command(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(main, ["generate", *arguments])
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stdout, done.stderr
+
+
+@pytest.fixture
+def given(model, voice, tmp_path, monkeypatch) -> dict[str, Path]:
+    """Options that make a video."""
+    monkeypatch.setattr("emo_model.generate.video.encoder_for", lambda config: ENCODER)
+    monkeypatch.setattr("emo_model.generate.portrait.Landmarker", see(FACE))
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (100, 200, 3), dtype=np.uint8)).save(tmp_path / "a.png")
+    return {"portrait": tmp_path / "a.png", "audio": voice, "out": tmp_path / "out.mp4", "checkpoint": model.folder}
+
+
+def options(given: dict[str, Path], **other: object) -> list[str]:
+    return [f"--{name}={value}" for name, value in {**given, "steps": 1, "guidance": 1, **other}.items()]
+
+
+def test_the_command_makes_a_video_and_says_how_far_it_is(given):
+    code, said, along = command(*options(given))
+    assert code == 0 and said.startswith(f"{given['out']}: 26 frames in 3 clips")
+    assert along.splitlines()[0] == "0/26 frames" and along.splitlines()[-1].startswith("26/26 frames")
+
+
+def test_paths_with_odd_characters_are_paths(given, tmp_path):
+    """A colon is no protocol, a percent sign no pattern, and nothing is handed to a shell."""
+    odd = tmp_path / "a: 100 %03d; $(rm)\t'ü\"\n[1]"
+    odd.mkdir()
+    moved = {
+        "portrait": given["portrait"].rename(odd / "http:%d.png"), "audio": given["audio"].rename(odd / "file:-.wav"),
+        "out": odd / "concat:x|%d.mp4",
+    }  # fmt: skip
+    assert command(*options({**given, **moved}))[0] == 0
+    assert len(frames_of(moved["out"])) == 26
+    code, _, along = command(*options({**given, **moved}))
+    assert code == 2 and along.count("\n") == 1 and "is there already" in along
+
+
+def test_without_a_checkpoint_the_newest_finished_speed_run_is_taken(given, model, tmp_path, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(tmp_path / "data"))
+    rest = {name: value for name, value in given.items() if name != "checkpoint"}
+    assert "run: emo prepare" in command(*options(rest))[2]
+    root = DataRoot(tmp_path / "data").create()
+    code, _, along = command(*options(rest))
+    assert code == 2 and "no finished run of stage speed" in along and along.count("\n") == 1
+    for age, (name, finished) in enumerate({"new": True, "unfinished": False, "old": True}.items()):
+        run = root.folder("6_checkpoints") / "speed" / name
+        shutil.copytree(model.folder, run / "checkpoints" / f"step-{name}")
+        write_json(run / "summary.json", {"checkpoint": f"checkpoints/step-{name}", "loss_end": finished and 0.1})
+        os.utime(run / "summary.json", (1e9 - age, 1e9 - age))
+    assert command(*options(rest))[0] == 0
+    with av.open(given["out"]) as container:
+        assert '"checkpoint": "step-new"' in container.metadata["comment"]
+
+
+def test_a_run_folder_stands_for_its_last_checkpoint(given, model, tmp_path):
+    shutil.copytree(model.folder, tmp_path / "run/checkpoints/step-9")
+    write_json(tmp_path / "run/run.json", {})
+    assert "has not finished" in command(*options(given, checkpoint=tmp_path / "run"))[2]
+    write_json(tmp_path / "run/summary.json", {"checkpoint": "checkpoints/step-9", "loss_end": 0.1})
+    assert command(*options(given, checkpoint=tmp_path / "run"))[0] == 0
+
+
+def test_a_checkpoint_of_another_kind_is_refused(given, model, tmp_path, monkeypatch):
+    shutil.copytree(model.folder, tmp_path / "still")
+    write_json(tmp_path / "still/provenance.json", {"stage": "image"})
+    assert "stage image, which makes no videos" in command(*options(given, checkpoint=tmp_path / "still"))[2]
+    shutil.copytree(model.folder, tmp_path / "other")
+    index = json.loads((tmp_path / "other/model_index.json").read_text())
+    index["config"] |= TINY.network.model_dump(mode="json")  # another preset's sizes over these weights
+    write_json(tmp_path / "other/model_index.json", index)
+    assert "are not those of its configuration" in command(*options(given, checkpoint=tmp_path / "other"))[2]
+
+
+BAD = [
+    ({"speed": "fast"}, "head speed 'fast'"), ({"speed": "nan"}, "head speed nan"), ({"speed": "-1"}, "head speed -1"),
+    ({"speed": "9"}, "learned 0 to 3 degrees a frame"), ({"face-region": "1,2"}, "no face region"),
+    ({"face-region": "inf"}, "no face region"), ({"face-region": "900,0,950,50"}, "outside the portrait of 200x100"),
+    ({"guidance": "lots"}, "guidance 'lots'"), ({"sampler": "euler"}, "no sampler 'euler'"),
+    ({"steps": "0"}, "1 to 1000"),
+    ({"portrait": "no.png"}, "no picture"), ({"audio": "no.wav"}, "no sound file"), ({"out": "out.avi"}, "is no mp4"),
+    ({"checkpoint": "nowhere"}, "no checkpoint at nowhere"), ({"size": "33"}, "even number"),
+    ({"out": f"{'x' * 220}.mp4"}, "too long"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("wrong", "said"), BAD, ids=lambda value: str(value)[:40])
+def test_bad_input_is_one_line_exit_code_2_and_no_file(given, tmp_path, wrong, said):
+    before = sorted(tmp_path.iterdir())
+    code, out, along = command(*options(given, **wrong))
+    assert (code, out, along.count("\n")) == (2, "", 1) and along.startswith("emo: ") and said in along
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_voice_that_is_silent_or_a_place_that_is_no_folder_is_refused(given, tmp_path):
+    write_samples(tmp_path / "silence.wav", np.zeros((8000, 1)), 8000)
+    assert "silent from beginning to end" in command(*options(given, audio=tmp_path / "silence.wav"))[2]
+    (tmp_path / "dir.mp4").mkdir()
+    assert "is a folder" in command(*options(given, out=tmp_path / "dir.mp4"))[2]
+    code, _, along = command(*options(given, out=given["portrait"] / "out.mp4"))
+    assert code == 2 and along.count("\n") == 1 and "is no folder to write to" in along
+
+
+def test_nothing_is_overwritten_unless_told(given):
+    given["out"].write_bytes(b"mine")
+    code, _, along = command(*options(given))
+    assert code == 2 and "is there already" in along and given["out"].read_bytes() == b"mine"
+    assert command(*options(given), "--overwrite", "--mark")[0] == 0
+    assert len(frames_of(given["out"])) == 26
 
 
 def test_training_without_a_data_root_says_what_to_run(tmp_path, monkeypatch):
