@@ -100,7 +100,7 @@ def world(out: Path | None, seeds: int, ablations: bool, threads: int | None) ->
     folder = samples.default_folder()
     samples.fetch(folder)
     out.mkdir(parents=True, exist_ok=True)
-    found = prove(World(out.absolute(), folder, threads, lambda line: click.echo(line)), seeds, ablations=ablations)
+    found = prove(World(out.absolute(), folder, click.echo, threads), seeds, ablations=ablations)
     click.echo(f"\n{out / 'proof.md'}")
     if not all(bar.met for bar in found):
         sys.exit(1)

@@ -1,7 +1,7 @@
 """What a model answers to the proof's questions, as numbers: bars.py asks, measures.py reads."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from diffusers import DDIMScheduler

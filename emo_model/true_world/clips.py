@@ -1,4 +1,4 @@
-"""Training batches of the small true world, with emo_model/data/dataset.py's interface: rendered as they are asked for."""
+"""Training batches of the small true world, rendered as they are asked for: emo_model/data/dataset.py's interface."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ class WorldClips:
             if len(self._kept) >= KEEP:
                 self._kept.clear()
             rng = np.random.default_rng([12, self.seed, number])
-            voice = self.voices[rng.integers(len(self.voices))]
+            voice = self.voices[int(rng.integers(len(self.voices)))]
             start = int(rng.integers(len(voice) - FRAMES + 1))
             self._kept[number] = Clip(self.traits[number], path(FRAMES, rng), voice, start)
         return self._kept[number]

@@ -27,8 +27,8 @@ OUTPUTS = PLACE + 6
 
 @dataclass(frozen=True)
 class Seen:
-    """Of T frames: traits (T, TRAITS), mouth (T,), centre (T, 2) and radius (T,) in picture widths, euler (T, 3) degrees
-    (roll, yaw, pitch)."""
+    """Of T frames: traits (T, TRAITS), mouth (T,); centre (T, 2) and radius (T,) in picture widths; euler (T, 3):
+    roll, yaw, pitch in degrees."""
 
     traits: NDArray[np.float64]
     mouth: NDArray[np.float64]

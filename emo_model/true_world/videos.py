@@ -14,7 +14,9 @@ from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.generate.sampler import nearby, noise
-from emo_model.networks.emo import EMO
+from emo_model.networks.emo import EMO, FrameFeatures
+
+Without = Literal["nothing", "reference", "audio", "mask", "motion"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class How:
     steps: int = 10
     seed: int = 0
     at_once: int = 10
-    without: Literal["nothing", "reference", "audio", "mask", "motion"] = "nothing"
+    without: Without = "nothing"
 
 
 @torch.no_grad()
@@ -71,8 +73,8 @@ def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first:
         heard = None if how.without == "audio" else asked.audio[:, nearby(start, f, m, total)].float()
         z = torch.cat([noise(emo, _seed(how.seed, first + k), number) for k in range(len(asked))])
 
-        def predict(z: Tensor, t: Tensor, features=features, heard=heard) -> Tensor:
-            return emo(z, t, features, heard, speed, None if how.without == "mask" else asked.masks)
+        masks = None if how.without == "mask" else asked.masks
+        predict = _predict(emo, features, heard, speed, masks)
 
         pixels = emo.decode_latents(diffusion.denoise(predict, z, scheduler, how.steps).flatten(0, 1))
         pixels = pixels.unflatten(0, (len(asked), f))
@@ -80,6 +82,12 @@ def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first:
         if how.without != "motion":
             motion = emo.encode_pixels(pixels[:, -n:].flatten(0, 1)).unflatten(0, (len(asked), n))
     return torch.cat(parts, dim=1)
+
+
+def _predict(
+    emo: EMO, features: FrameFeatures, audio: Tensor | None, speed: Tensor, masks: Tensor | None
+) -> diffusion.Predict:
+    return lambda z, t: emo(z, t, features, audio, speed, masks)
 
 
 def _seed(seed: int, video: int) -> int:

@@ -40,7 +40,7 @@ def voices(recordings: Sequence[NDArray[np.float32]], tempi: Sequence[int] = TEM
 
 
 def mouth_of(samples: NDArray[np.float32], count: int) -> NDArray[np.float64]:
-    """(count,) loudness in windows of 60 ms around each frame's middle, as an opening in [0, 1], smoothed over a frame."""
+    """(count,) loudness in 60 ms around each frame's middle, as an opening in [0, 1], smoothed over a frame."""
     middles = ((np.arange(count) + 0.5) * RATE / FPS).astype(int)
     half = int(0.03 * RATE)
     power = np.concatenate([[0.0], np.cumsum(np.square(samples, dtype=np.float64))])

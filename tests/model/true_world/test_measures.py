@@ -79,8 +79,9 @@ def test_all_bars_pass_where_all_is_well(none):
 @pytest.mark.parametrize(
     "field, value, letter",
     [
-        ("person", 0.94, "a"), ("mouth", 0.79, "b"), ("mouth_others", 0.25, "b"), ("inside", {"left": 0.99, "wide": 0.8}, "d"),
-        ("follows", 0.4, "d"), ("wider_sways_more", (-0.001, 0.02), "d"), ("seam", 1.3, "e"), ("person_last", 0.9, "e"),
+        ("person", 0.94, "a"), ("mouth", 0.79, "b"), ("mouth_others", 0.25, "b"),
+        ("inside", {"left": 0.99, "wide": 0.8}, "d"), ("follows", 0.4, "d"), ("wider_sways_more", (-0.001, 0.02), "d"),
+        ("seam", 1.3, "e"), ("person_last", 0.9, "e"),
     ],
 )  # fmt: skip
 def test_one_seed_that_misses_a_bar_misses_it_for_all(none, field, value, letter):

@@ -65,7 +65,7 @@ def dark_lips(seen: torch.Tensor) -> float:
 
 def test_a_louder_mouth_is_wider_open():
     areas = [dark_lips(picture(mouth=m)) for m in (0.0, 0.3, 0.6, 1.0)]
-    assert all(a < b for a, b in zip(areas, areas[1:], strict=False)), areas
+    assert (np.diff(areas) > 0).all(), areas
 
 
 @pytest.mark.parametrize("axis, moved", [("y", 1), ("x", 0)])
