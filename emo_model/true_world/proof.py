@@ -4,7 +4,7 @@
     OUT/estimator.safetensors       fitted on rendered frames before any model, with its own errors in estimator.json
     OUT/seed-S/MODEL/STAGE          training runs (section 3.3); ablations branch from the whole model's stages
     OUT/seed-S/answers/MODEL.json   what was measured of a model (answers.py)
-    OUT/seed-S/pictures/MODEL/*.mp4 what was looked at
+    OUT/seed-S/pictures/MODEL/*.png what was looked at: a video a row
     OUT/proof.json, proof.md        the table, pass or fail beside each bar
 
 Whatever is finished is kept: a killed proof goes on where it was.
@@ -20,7 +20,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from einops import rearrange
+from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.store import atomic, write_json, write_text
@@ -211,10 +214,21 @@ class Seed:
         started = time.perf_counter()
         emo, scheduler = load_network(folder).eval(), diffusion.load_schedule(folder)
         how = replace(how, without=model.without, seed=self.number)
-        found = self.world.asker.ask(emo, scheduler, how, sizes, no_speed=model == NO_SPEED)
+        pictures = self.folder / "pictures" / model.name.replace(" ", "_")
+        asker = replace(self.world.asker, keep=lambda question, pixels: sheet(pictures / f"{question}.png", pixels))
+        found = asker.ask(emo, scheduler, how, sizes, no_speed=model == NO_SPEED)
         found.seconds = time.perf_counter() - started
         write_json(path, {"key": key, "answers": asdict(found)})
         return found
+
+
+def sheet(path: Path, pixels: Tensor, videos: int = 8, columns: int = 12) -> None:
+    """The first videos of (V, T, 3, S, S), a row each, frames spread over their time."""
+    rows = pixels[:videos, torch.linspace(0, pixels.shape[1] - 1, columns).long()]
+    picture = rearrange((rows + 1) * 127.5, "v t c h w -> (v h) (t w) c").round().byte().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 # ---- what it says ----
