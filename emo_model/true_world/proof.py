@@ -57,8 +57,8 @@ NETWORK = TINY_NETWORK.model_copy(
 )
 TRAIN = TrainConfig(
     image=StageTraining(steps=3000, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=1800, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
-    speed=StageTraining(steps=900, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
+    video=StageTraining(steps=1200, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
+    speed=StageTraining(steps=600, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
     beta2=0.99, warmup_steps=20, final_rate=0.05, noise="velocity", ema_decay=0.995, checkpoint_every=100,
     validation_batches=4, validation_batch_size=8, first_clip=0.25,
 )  # fmt: skip
