@@ -93,10 +93,10 @@ def ready(
     emo = empty(network, kind)
     freeze(emo, stage)
     fill(emo, device, precision, values)
-    if config.gradient_checkpointing:
+    if config.gradient_checkpointing != "no":
         emo.train()
         if kind is EMO and temporal:
-            emo.enable_gradient_checkpointing()
+            emo.enable_gradient_checkpointing(config.gradient_checkpointing)
         else:
             stock_checkpointing(emo, temporal)
     return emo

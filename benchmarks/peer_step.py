@@ -19,8 +19,8 @@ differs:
   frozen in stages 2 and 3, as Moore-AnimateAnyone's train_stage_2.py. `hallo`: everything in bf16, trained weights and
   AdamW's moments included, as hallo's train_stage2.py: less memory than float32 master weights, and updates below a
   256th of a weight are lost. Ours: frozen weights bf16, trained ones float32.
-- checkpointing. `stock`: diffusers' own, which leaves the temporal modules out (as its UNetMotionModel); `moore`,
-  `hallo`: each temporal module checkpointed, as these do in their own blocks, and as ours.
+- checkpointing. Ours: the preset's, "selective". `stock`: diffusers' own, which leaves the temporal modules out (as its
+  UNetMotionModel); `moore`, `hallo`: each temporal module checkpointed, as these do in their own blocks.
 
 Every way runs in a process of its own, one after the other. Memory is the peak over the steps beyond what the imports
 took. A way that would not fit by the count of memory.py is not run; its memory is then that count, and says so.
@@ -144,6 +144,8 @@ def main() -> None:
         if name == "ours":
             continue
         faster = f"{row['seconds'] / ours['seconds']:.2f} times as fast" if row["seconds"] else "time not known"
+        if chosen.operations:
+            faster += f", {row['operations'] / ours['operations']:.2f} times fewer operations"
         print(
             f"ours against {name:7}: {faster} (bar against a peer: {BAR_TIME}), "
             f"{ours['bytes'] / row['bytes']:.2f} of its memory (bar: {BAR_MEMORY})",

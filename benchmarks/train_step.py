@@ -9,10 +9,10 @@ peak memory, and the step's floating-point operations (counted by torch on shape
 what the same device does in large matrix products in the same run and precision: the ratio.
 
 At PAPER's and MIDDLE's sizes: bf16, trained weights and AdamW's state in float32, frozen weights in bf16, gradient
-checkpointing, latents made beforehand (`--encode`: by the VAE in the step). Peak memory is the process's resident
-memory at worst (VmHWM) or the GPU's. Bar: stages 2 and 3 in 20 GB of a CPU's. Stage 1 trains 1.7 billion parameters;
-where weights, gradients and AdamW's moments exceed this machine's memory it says so and steps with plain SGD, which
-keeps no state: forward and backward pass are the same.
+checkpointing (on a CPU "full", for its bar; else the preset's), latents made beforehand (`--encode`: by the VAE in the
+step). Peak memory is the process's resident memory at worst (VmHWM) or the GPU's. Bar: stages 2 and 3 in 20 GB of a
+CPU's. Stage 1 trains 1.7 billion parameters; where weights, gradients and AdamW's moments exceed this machine's memory
+it says so and steps with plain SGD, which keeps no state: forward and backward pass are the same.
 
 `denoise` is one step of sampling without guidance: a clip of f frames, all conditions, ReferenceNet's features made
 once before it (their seconds are given too).
@@ -70,6 +70,8 @@ def main() -> None:
                 print(f"{stage:7}: its process ended without a result (out of memory?)", flush=True)
         return
     network, config = PRESETS[chosen.preset]
+    if chosen.preset != "TINY" and device_here().type == "cpu":
+        config = config.model_copy(update={"gradient_checkpointing": "full"})
     if chosen.stage == "denoise":
         denoise(network, config, chosen)
     else:

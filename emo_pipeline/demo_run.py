@@ -24,6 +24,8 @@ TEST_SECONDS = 3.0
 GENERATION = {"clips": 2, "seconds": TEST_SECONDS, "steps": 20, "guidance": 1.0}
 ABLATION = {"clips": 2, "seconds": 1.0, "steps": 8, "guidance": 1.0}
 THREADS = 2
+# Twelve minutes leave stage 3 a fifth of the preset's steps: too few to tell head speeds apart (emo_model/LOG.md).
+SPEED_STEPS = 80
 
 
 @dataclass
@@ -156,6 +158,7 @@ def _config(asset: str, values: dict[str, Any]) -> dict[str, Any]:
 
 def _training() -> dict[str, Any]:
     ops = {f"{stage}_checkpoint": {"config": {"threads": THREADS}} for stage in ("image", "video", "speed")}
+    ops["speed_checkpoint"]["config"]["steps"] = SPEED_STEPS
     return {"ops": {"base_weights": {"config": {"preset": "TINY"}}, **ops}}
 
 

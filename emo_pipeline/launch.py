@@ -25,7 +25,7 @@ from pydantic import Field
 from emo_model.processes import signalled_with_parent
 
 Rows = list[dict[str, Any]]
-NOT_AGAIN = (2, 130, 143)  # exit codes: an error of the user's making; stopped by SIGINT or SIGTERM
+NOT_AGAIN = (2, 129, 130, 143)  # exit codes: an error of the user's making; stopped by SIGHUP, SIGINT or SIGTERM
 MARGIN_S = 30  # of the grace, for the trainer to see its own ranks or job end
 
 

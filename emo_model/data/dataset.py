@@ -4,6 +4,7 @@ A batch depends on (seed, step) alone, so a resumed run sees what an uninterrupt
 Memory: 20 bytes a frame for boxes and speeds (0.5 GB for 250 hours); pictures and features stay in files.
 """
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emo_model.data.frames import Frames
+from emo_model.data.frames import Frames, made_again, mapped
+from emo_model.data.records import MANIFEST
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig
@@ -39,16 +41,30 @@ class Clip:
     boxes: NDArray[np.float32]  # (F, 4) likewise, by frame; NaN: no face found
     speed: NDArray[np.float32]  # (F,) degrees a frame at 30 fps; NaN: unknown
     audio: Path | None  # (F, layers, width) float16; None: silent
+    audio_mend: str = ""  # what to do where its file is not what it was
     shift: int = 0  # frame j belongs to the features of frame j + shift
 
     def pixels(self, frames: NDArray[np.int64]) -> Tensor:
         """(len(frames), 3, H, W) in [-1, 1], at the network's size."""
         return torch.from_numpy(self.frames.read(frames).transpose(0, 3, 1, 2).astype(np.float32)) / 127.5 - 1
 
-    def latents(self, frames: NDArray[np.int64], encoder: str) -> Tensor:
-        """(len(frames), C, h, w) float16, as `emo_model/train/latents.py` made them. Opened anew each time: a mapping a
+    def latents(self, frames: NDArray[np.int64], encoder: str, shape: tuple[int, ...]) -> Tensor:
+        """(len(frames), *shape) float16, as `emo_model/train/latents.py` made them. Opened anew each time: a mapping a
         clip would be too many for one process."""
-        return torch.from_numpy(np.load(self.frames.latents(encoder), mmap_mode="r")[frames])
+        path = self.frames.latents(encoder)
+        return torch.from_numpy(mapped(path, made_again(path), (self.num_frames, *shape))[frames])
+
+    def features(self, frames: NDArray[np.int64], network: EMOConfig) -> Tensor:
+        """(len(frames), layers, width) of the sound. UserError where the file is damaged or holds what is no number."""
+        assert self.audio is not None
+        shape = (self.num_frames, network.audio_layers, network.audio_width)
+        heard = mapped(self.audio, self.audio_mend, shape)[frames].astype(np.float32)
+        if not np.isfinite(heard).all():
+            raise UserError(
+                f"clip {self.clip_id}: {self.audio} holds features that are not finite, in frames {frames[0]} to "
+                f"{frames[-1]}; {self.audio_mend}"
+            )
+        return torch.from_numpy(heard)
 
 
 class ClipDataset:
@@ -102,12 +118,11 @@ def _window(clip: Clip, network: EMOConfig, rng: np.random.Generator, encoder: s
     last = clip.num_frames - 1
     near = np.arange(first - m, first + f + m)
     sample = _sample(clip, network, rng, frames, reference, encoder) | {
-        **_pictures(clip, "motion", motion, encoder),
+        **_pictures(clip, network, "motion", motion, encoder),
         "speed": torch.from_numpy(clip.speed[np.clip(near, 0, last)]),
     }
     if clip.audio is not None:
-        heard = np.clip(near + clip.shift, 0, last)
-        sample["audio"] = torch.from_numpy(np.load(clip.audio, mmap_mode="r")[heard].astype(np.float32))
+        sample["audio"] = clip.features(np.clip(near + clip.shift, 0, last), network)
     return sample
 
 
@@ -122,8 +137,8 @@ def _sample(
     scale = network.image_size / clip.size
     widen = rng.uniform(0, WIDEST, 4)
     return {
-        **_pictures(clip, "pixels", frames, encoder),
-        **{name: one[0] for name, one in _pictures(clip, "reference", np.array([reference]), encoder).items()},
+        **_pictures(clip, network, "pixels", frames, encoder),
+        **{name: one[0] for name, one in _pictures(clip, network, "reference", np.array([reference]), encoder).items()},
         "mask": region_mask(_region(clip, frames) * scale, network.image_size, widen),
         "clip_id": clip.clip_id,
         "frame": torch.tensor(int(frames[0])),
@@ -149,22 +164,36 @@ def region_mask(box: NDArray[np.floating], size: int, widen: NDArray[np.floating
     return torch.from_numpy((rows[:, None] & columns[None]).astype(np.float32))[None]
 
 
-def _pictures(clip: Clip, name: str, frames: NDArray[np.int64], encoder: str | None) -> dict[str, Tensor]:
+def _pictures(
+    clip: Clip, network: EMOConfig, name: str, frames: NDArray[np.int64], encoder: str | None
+) -> dict[str, Tensor]:
     """As pixels under their name, or as latents under NAME_latents."""
-    return {name: clip.pixels(frames)} if encoder is None else {f"{name}_latents": clip.latents(frames, encoder)}
+    if encoder is None:
+        return {name: clip.pixels(frames)}
+    shape = (network.latent_channels, network.latent_size, network.latent_size)
+    return {f"{name}_latents": clip.latents(frames, encoder, shape)}
 
 
 # ---- the manifest ----
 
 
 def read_manifest(manifest: Path) -> list[dict[str, Any]]:
-    """Rows of a manifest (columns: `records.MANIFEST`). UserError where it is missing or empty."""
+    """Rows of a manifest (columns: `records.MANIFEST`). UserError where it is missing, no manifest or empty."""
     if not manifest.is_file():
         raise UserError(f"no manifest {manifest}; run: emo prepare FOLDER_OF_VIDEOS")
-    rows = pq.ParquetFile(manifest).read().to_pylist()
-    if not rows:
+    try:
+        table = pq.ParquetFile(manifest).read()
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"{manifest} is damaged or no manifest; make it again, run: emo manifest") from error
+    found = {field.name: field.type for field in table.schema}
+    if other := [field.name for field in MANIFEST.schema if found.get(field.name) != field.type]:
+        raise UserError(
+            f"{manifest} is no manifest of this version of EMO: {', '.join(other[:3])} missing or of another type; "
+            "make it again, run: emo manifest"
+        )
+    if not table.num_rows:
         raise UserError(f"{manifest.name} has no clips; see `emo why`, then run: emo prepare FOLDER_OF_VIDEOS")
-    return rows
+    return table.to_pylist()
 
 
 def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EMOConfig, keep: bool) -> Iterator[Clip]:
@@ -177,21 +206,21 @@ def _clips(rows: list[dict[str, Any]], root: DataRoot, stage: Stage, network: EM
         if track is None or len(track[0]) != row["num_frames"]:
             raise UserError(
                 f"clip {row['clip_id']}: {row['num_frames']} frames are wanted in the table frames, "
-                f"{0 if track is None else len(track[0])} are there; run: emo prepare FOLDER_OF_VIDEOS"
+                f"{0 if track is None else len(track[0])} are there; {_remade(root, 'frames', row)}"
             )
-        audio = root.path / row["audio_path"] if "audio" in stage.reads else None
+        audio, mend = root.path / row["audio_path"] if "audio" in stage.reads else None, _remade(root, "audio", row)
         if audio is not None:
-            _refuse_other_features(row, audio, network)
+            _refuse_other_features(row, audio, network, mend)
         crop, count = root.path / row["path"], row["num_frames"]
-        frames = Frames(crop, row["crop_sha256"], count, network.image_size, keep)
+        frames = Frames(crop, row["crop_sha256"], count, network.image_size, keep, _remade(root, "crops", row))
         union_box = np.array(row["union_box"], np.float32)
-        yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio, shift)
+        yield Clip(row["clip_id"], count, row["size"], frames, union_box, *track, audio, mend, shift)
 
 
 def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, shortest: int, size: int) -> None:
     clip = f"clip {row['clip_id']}"
     if not (root.path / row["path"]).is_file():
-        raise UserError(f"{clip}: {row['path']} is gone from {root.path}; run: emo prepare FOLDER_OF_VIDEOS")
+        raise UserError(f"{clip}: {row['path']} is gone from {root.path}; {_remade(root, 'crops', row)}")
     if row["size"] < size:
         raise UserError(
             f"{clip} is {row['size']} pixels wide, and the network sees {size}; prepare the videos in a data root of "
@@ -202,17 +231,22 @@ def _refuse_unusable(row: Mapping[str, Any], root: DataRoot, stage: Stage, short
             f"{clip} has {row['num_frames']} frames, stage {stage.name} wants {shortest} or more; "
             "build the manifest again, run: emo prepare FOLDER_OF_VIDEOS"
         )
-    if "audio" in stage.reads and not (row["audio_path"] and (root.path / row["audio_path"]).is_file()):
+    if "audio" in stage.reads and not row["audio_path"]:
         raise UserError(
             f"{clip} has no audio features, and stage {stage.name} learns from sound; give it the manifest "
             "train_stage2 (silent clips are in train_stage1 only), run: emo prepare FOLDER_OF_VIDEOS"
         )
 
 
-def _refuse_other_features(row: Mapping[str, Any], audio: Path, network: EMOConfig) -> None:
-    shape = np.load(audio, mmap_mode="r").shape
+def _remade(root: DataRoot, table: str, row: Mapping[str, Any]) -> str:
+    """How to have a shard's files made anew: `emo prepare` looks at its tables, and not at each file."""
+    folder = shlex.quote(str(root.part(table, row["shard"]).parent))
+    return f"to have its shard's made again, run: rm -r {folder}, then: emo prepare"
+
+
+def _refuse_other_features(row: Mapping[str, Any], audio: Path, network: EMOConfig, mend: str) -> None:
     wanted = (row["num_frames"], network.audio_layers, network.audio_width)
-    if shape != wanted:
+    if (shape := mapped(audio, mend).shape) != wanted:
         raise UserError(
             f"clip {row['clip_id']}: audio features of shape {wanted} are wanted (frames, layers, width of "
             f"{network.audio_encoder}), {row['audio_path']} has {shape} of {row['audio_encoder']}; "
@@ -227,11 +261,13 @@ def tracks(root: DataRoot, clip_ids: set[str]) -> dict[str, tuple[NDArray[np.flo
     for part in root.parts("frames"):
         rows = pq.read_table(part, columns=["clip_id", "frame", "box", "speed_deg"], partitioning=None)
         rows = rows.filter(pc.is_in(rows["clip_id"], wanted))
+        if not rows.num_rows:  # a shard with none of the clips
+            continue
         rows = rows.sort_by([("clip_id", "ascending"), ("frame", "ascending")])
         boxes = _filled(rows["box"])
         speed = rows["speed_deg"].to_numpy().astype(np.float32)
         ids = rows["clip_id"].to_numpy()
-        starts = np.flatnonzero(np.r_[len(ids) > 0, ids[1:] != ids[:-1]][: len(ids)])
+        starts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
         for start, stop in zip(starts, [*starts[1:], len(ids)], strict=True):
             found[ids[start]] = boxes[start:stop], speed[start:stop]
     return found

@@ -1,9 +1,11 @@
 """Frames of a stored crop at the network's size, by number.
 
 Kept frames are decoded once into a memory-mapped uint8 file beside the crop, named by the crop's sha256 and
-the size; others are decoded by seeking: crops have a key frame every 15 frames or sooner.
+the size; others are decoded by seeking: crops have a key frame every 15 frames or sooner. A process hashes a crop
+before it first decodes it: a shortened or replaced one would teach other pictures under the same name.
 """
 
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +16,7 @@ import numpy as np
 from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
-from emo_model.data.store import write_array
+from emo_model.data.store import file_sha256, write_array
 from emo_model.errors import UserError
 
 FPS = 30
@@ -29,10 +31,11 @@ class Frames:
     num_frames: int
     size: int  # pixels a side, as the network wants them
     keep: bool = False
+    mend: str = "run: emo prepare"  # what to do where the crop is not what it was
 
     def read(self, frames: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """(len(frames), size, size, 3) RGB, in the order asked for. UserError where the crop ends before."""
-        return self._kept[frames] if self.keep else decode(self.path, frames, self.size)
+        """(len(frames), size, size, 3) RGB, in the order asked for. UserError where the crop is gone or another."""
+        return self._kept[frames] if self.keep else decode(self._crop, frames, self.size)
 
     def latents(self, encoder: str) -> Path:
         """Where these pictures lie as the latents of an encoder (emo_model/train/latents.py)."""
@@ -40,15 +43,44 @@ class Frames:
 
     def __getstate__(self) -> dict[str, Any]:
         """For another process: what is mapped here is mapped there anew, not sent."""
-        return {name: value for name, value in vars(self).items() if name != "_kept"}
+        return {name: value for name, value in vars(self).items() if name not in ("_kept", "_crop")}
+
+    @cached_property
+    def _crop(self) -> Path:
+        try:
+            found = file_sha256(self.path)
+        except OSError as error:
+            raise UserError(f"{self.path} cannot be read: {error.strerror}; {self.mend}") from error
+        if found != self.crop_sha256:
+            raise UserError(
+                f"{self.path} has changed since the manifest was made: its sha256 is {found[:12]}, "
+                f"not {self.crop_sha256[:12]}; {self.mend}"
+            )
+        return self.path
 
     @cached_property
     def _kept(self) -> NDArray[np.uint8]:
         copy = self.path.parent / f"frames-{self.size}" / f"{self.crop_sha256[:32]}.npy"
         if not copy.is_file():
-            pictures = decode(self.path, np.arange(self.num_frames), self.size)
+            pictures = decode(self._crop, np.arange(self.num_frames), self.size)
             write_array(copy, pictures)
-        return np.load(copy, mmap_mode="r")
+        return mapped(copy, made_again(copy), (self.num_frames, self.size, self.size, 3))
+
+
+def mapped(path: Path, mend: str, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+    """The array of a .npy file, not yet read. UserError, which ends with `mend`, where there is none of this shape."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path} is gone or damaged ({str(error).splitlines()[0]}); {mend}") from error
+    if shape is not None and array.shape != shape:
+        raise UserError(f"{path} has the shape {array.shape}, not {shape}; {mend}")
+    return array
+
+
+def made_again(path: Path) -> str:
+    """How to mend what training itself made."""
+    return f"it is made again where it is missing, run: rm {shlex.quote(str(path))}, then the same command"
 
 
 def decode(path: Path, frames: NDArray[np.int64], size: int) -> NDArray[np.uint8]:

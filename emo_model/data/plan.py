@@ -2,7 +2,7 @@
 
 Hours of many files are estimated: the headers of SAMPLE files drawn at random say how long a byte lasts, the sizes of
 all say the rest, and the sample's own scatter gives the error. Disk and core-hours are upper bounds: as if every second
-became a clip.
+became a clip that is trained on.
 """
 
 import math
@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from emo_model.config import PRESETS
 from emo_model.data import annotations, downloads, sources
 from emo_model.data.annotations import Video
 from emo_model.data.audio_encoders import default_encoder
@@ -37,6 +38,7 @@ CORE_HOURS = 177 / 250  # of one hour of video, all steps: benchmarks/prepare.py
 CROP_256, CROP_GROWTH = 2280, math.log2(6920 / 2280)
 TABLES = {"landmarks": 200, "pose and speed": 380}
 SOUND = 2 * 16_000 / FPS
+LATENTS = "cached latents"
 FEATURES = {"wav2vec2_base": 12 * 768 * 2, "whisper_tiny_encoder": 4 * 384 * 2}
 STREAM_MB_S = 2.5 / 8  # of a downloaded video at 1080p; an assumption
 
@@ -129,16 +131,19 @@ class Plan:
     def _advice(self) -> list[str]:
         """What does not fit, and what would make it cheaper."""
         lines = []
-        total = self.bytes
+        total, latents = self.bytes, self.hours * self.disk.get(LATENTS, 0.0)
         if total > self.free:
             lines.append(f"{_gb(total - self.free).strip()} of disk are missing; set EMO_DATA to a larger disk")
-        if self.crop_size > TINY_DATA.crop_size and self.disk["crops"] > 0.2 * math.fsum(self.disk.values()):
+        if total > self.free >= total - latents:
+            lines.append("without latents it fits; run: emo train --set cache_latents=false")
+        prepared = math.fsum(value for name, value in self.disk.items() if name != LATENTS)
+        if self.crop_size > TINY_DATA.crop_size and self.disk["crops"] > 0.2 * prepared:
             lines.append(
                 f"crops of {TINY_DATA.crop_size} pixels take a third of the disk; run: emo prepare --preset TINY"
             )
         if self.cores > 2:
             lines.append(f"emo prepare uses 2 processes; run: emo prepare --workers {self.cores}")
-        if self.disk["audio features"] > 0.5 * math.fsum(self.disk.values()):
+        if self.disk["audio features"] > 0.5 * prepared:
             lines.append("most of it are audio features: what is silent has none, and a manifest without it needs none")
         if any(part.urls for part in self.parts) and not shutil.which("ffmpeg"):
             lines.append("without an ffmpeg program sites give their joined files only, often 720p or less; install it")
@@ -163,6 +168,7 @@ def plan(root: DataRoot, named: Sequence[Path] = ()) -> Plan:
         "audio features": FEATURES[encoder],
         "sound": SOUND,
         **TABLES,
+        **_latents(config),
     }
     existing = next(place for place in (root.path, *root.path.parents) if place.exists())
     return Plan(
@@ -175,6 +181,15 @@ def plan(root: DataRoot, named: Sequence[Path] = ()) -> Plan:
         rate_mb_s=downloads.Downloads.of(root).rate_mb_s,
         disk={name: value * FPS * 3600 for name, value in a_frame.items()},
     )
+
+
+def _latents(config: DataConfig) -> dict[str, float]:
+    """Bytes a frame that training adds (emo_model/train/latents.py), where a preset with crops of this size keeps
+    latents: float16, once for all stages."""
+    for chosen in PRESETS.values():
+        if chosen.data.crop_size == config.crop_size and chosen.train.cache_latents:
+            return {LATENTS: 2 * chosen.network.latent_channels * chosen.network.latent_size**2}
+    return {}
 
 
 # ---- what there is ----

@@ -72,9 +72,9 @@ class EMO(nn.Module):
 
         return load_network(Path(folder))
 
-    def enable_gradient_checkpointing(self) -> None:
+    def enable_gradient_checkpointing(self, mode: gradient_checkpointing.Mode = "full") -> None:
         """Trade time for memory: see networks/gradient_checkpointing.py. Outputs and gradients stay the same."""
-        gradient_checkpointing.enable(self)
+        gradient_checkpointing.enable(self, mode)
 
     def encode_pixels(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w)."""

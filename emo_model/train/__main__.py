@@ -1,12 +1,13 @@
 """`python -m emo_model.train RUN.json`: one training run, in this process, in several, or as a job of Slurm.
 
-Exit codes, wherever it runs: 0 done, 2 an error of the user's making, 143 / 130 after SIGTERM / SIGINT (saved; the same
-command goes on).
+Exit codes, wherever it runs: 0 done, 2 an error of the user's making, 143 / 130 / 129 after SIGTERM / SIGINT / SIGHUP
+(saved; the same command goes on).
 """
 
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def _train(run_file: Path) -> int:
 def tell(row: dict[str, Any]) -> None:
     """A line every ten steps."""
     if row["step"] % 10 == 0 or row["step"] == 1:
-        print(f"step {row['step']:>7}  loss {row['loss']:.4f}  {row['seconds']:.2f} s", file=sys.stderr)
+        with suppress(OSError):  # a terminal that was closed this moment ends no run
+            print(f"step {row['step']:>7}  loss {row['loss']:.4f}  {row['seconds']:.2f} s", file=sys.stderr)
 
 
 if __name__ == "__main__":

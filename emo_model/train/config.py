@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from emo_model.errors import UserError
 from emo_model.networks.config import SpeedBuckets
@@ -13,6 +13,11 @@ Count = Annotated[int, Field(ge=1)]
 Often = Annotated[int, Field(ge=0)]  # steps between two; 0: never
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _as_named(value: Any) -> Any:
+    """Checkpoints of before there were two ways say true or false."""
+    return {True: "full", False: "no", "true": "full", "false": "no"}.get(value, value)
 
 
 class Frozen(BaseModel):
@@ -50,7 +55,8 @@ class TrainConfig(Frozen):
     # emo_model/diffusion.py: of the first stage. A stage that follows keeps its start checkpoint's.
     noise: Literal["sd15", "velocity", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
-    gradient_checkpointing: bool = False
+    # networks/gradient_checkpointing.py: "full" needs the least memory, "selective" a fifth less work than that
+    gradient_checkpointing: Annotated[Literal["no", "full", "selective"], BeforeValidator(_as_named)] = "no"
     # Over ranks (train/sharding.py): gradients, moments and average ("zero2"), the weights that learn as well ("full").
     shard: Literal["no", "zero2", "full"] = "no"
     compile: Literal["no", "default", "max-autotune-no-cudagraphs"] = "no"  # train/compiling.py: torch.compile's mode
@@ -101,7 +107,7 @@ class TrainConfig(Frozen):
 TINY_TRAIN = TrainConfig(
     image=StageTraining(steps=300, batch_size=12, learning_rate=2e-3, recolour=True),
     video=StageTraining(steps=320, batch_size=2, learning_rate=2.5e-3, zero_started_rate=20.0),
-    speed=StageTraining(steps=80, batch_size=2, learning_rate=1e-3, zero_started_rate=10.0),
+    speed=StageTraining(steps=400, batch_size=2, learning_rate=1e-3, zero_started_rate=10.0),
     beta2=0.99, warmup_steps=20, final_rate=0.1, noise="velocity", checkpoint_every=100,
     validation_batches=4, validation_batch_size=4,
 )  # fmt: skip
@@ -110,7 +116,7 @@ PAPER_TRAIN = TrainConfig(
     image=StageTraining(steps=30_000, batch_size=48, learning_rate=1e-5),
     video=StageTraining(steps=30_000, batch_size=4, learning_rate=1e-5),
     speed=StageTraining(steps=10_000, batch_size=4, learning_rate=1e-5),
-    mixed_precision="bf16", gradient_checkpointing=True, ema_decay=0.9999, cache_latents=True, loader_workers=6,
+    mixed_precision="bf16", gradient_checkpointing="selective", ema_decay=0.9999, cache_latents=True, loader_workers=6,
     milestone_every=10_000, validate_every=1000, sample_every=2000,
 )  # fmt: skip
 

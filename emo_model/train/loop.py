@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from emo_model import diffusion
 from emo_model.data.store import write_text
-from emo_model.errors import UserError
+from emo_model.errors import UserError, disk_errors_told
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
@@ -39,7 +39,7 @@ from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
 from emo_model.train.optimizer import adamw
-from emo_model.train.run_folder import Interruption, Progress, locked, peak_bytes
+from emo_model.train.run_folder import STOPS, Interruption, Progress, locked, peak_bytes
 from emo_model.train.samples import sample
 from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
 
@@ -62,11 +62,11 @@ class LossStopped(UserError):
 
 
 class Interrupted(Exception):
-    """SIGTERM or SIGINT came: the step was finished and saved."""
+    """SIGTERM, SIGINT or SIGHUP came: the step was finished and saved."""
 
     def __init__(self, signal_number: int, saved: Path) -> None:
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; run the same command to go on")
-        self.exit_code = 128 + signal_number  # 143 for SIGTERM, 130 for SIGINT, as shells report them
+        self.exit_code = 128 + signal_number  # 143, 130 or 129, as shells report them
 
 
 @dataclass
@@ -201,9 +201,16 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     freeze(emo, stage)
     if config.mixed_precision == "bf16":
         frozen_in_half(emo)
+    if config.compile != "no" and config.gradient_checkpointing == "selective":
+        raise UserError(
+            "selective checkpointing chooses among operations, which a compiled block no longer shows; "
+            "run: emo train --set compile=... --set gradient_checkpointing=full (or no)"
+        )
     compile_repeated(emo, config.compile)
-    if config.gradient_checkpointing:
-        emo.enable_gradient_checkpointing()  # what is recomputed is then the compiled block
+    if config.gradient_checkpointing != "no":
+        emo.enable_gradient_checkpointing(
+            config.gradient_checkpointing
+        )  # what is recomputed is then the compiled block
     objective = Objective(emo, scheduler, stage, config)
     if config.shard == "no" or accelerator.num_processes == 1:
         objective = accelerator.prepare_model(objective)
@@ -350,7 +357,7 @@ def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
     end when this is closed."""
     ranks, rank = run.accelerator.num_processes, run.accelerator.process_index
     numbers = range(done * run.numbers.accumulate, run.numbers.steps * run.numbers.accumulate)
-    yield from torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         _Numbered(clips, run.numbers.batch_size),
         sampler=[number * ranks + rank for number in numbers],
         batch_size=None,
@@ -359,11 +366,15 @@ def _batches(run: Run, clips: Clips, done: int) -> Generator[dict[str, Any]]:
         multiprocessing_context="spawn" if run.config.loader_workers else None,
         worker_init_fn=_outlive_signals,
     )
+    for batch in loader:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch
 
 
 def _outlive_signals(_worker: int) -> None:
     """In a loader's process: who stops a run signals its whole group, and the step under way still wants its batch."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in STOPS:
         signal.signal(number, signal.SIG_IGN)
 
 
@@ -373,8 +384,13 @@ class _Numbered(torch.utils.data.Dataset):
     def __init__(self, clips: Clips, batch_size: int) -> None:
         self.clips, self.batch_size = clips, batch_size
 
-    def __getitem__(self, number: int) -> dict[str, Any]:
-        return self.clips.batch(number, self.batch_size)
+    def __getitem__(self, number: int) -> dict[str, Any] | UserError:
+        """An error of the user's making is handed over: raised, a loader's process would add its traceback to it."""
+        try:
+            with disk_errors_told():
+                return self.clips.batch(number, self.batch_size)
+        except UserError as error:
+            return error
 
 
 def _step(run: Run, batches: Iterator[dict[str, Any]], step: int) -> dict[str, Any]:

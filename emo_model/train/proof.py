@@ -40,6 +40,7 @@ PEOPLE = {"held out": "held_out_clips", "training": "clips"}  # the run folder's
 START, END = "start", "end"
 OTHERS, UNKNOWN = "other clips' speeds", "no speed"
 SECOND = 30  # frames
+OTHER_DRAWS = 4  # of another clip's speed for each question: which one it is shall not decide
 DRAWS, SEED = 2000, 0  # of the bootstrap
 FALL = 0.3  # stages 1 and 2 must lose this share of their loss
 
@@ -120,7 +121,8 @@ def _stage(root: DataRoot, run_dir: Path, batches: int, size: int) -> Iterator[C
         others = {START: answers(models[START])}
         if "speed" in stage.reads:
             if len(set(clips.clip_ids)) > 1:
-                others[OTHERS] = answers(models[END], with_speeds_of_other_clips(asked))
+                drawn = [answers(models[END], with_speeds_of_other_clips(asked, seed)) for seed in range(OTHER_DRAWS)]
+                others[OTHERS] = np.mean(drawn, axis=0)
             unknown = [_with_speed(q, torch.full_like(q.batch["speed"], torch.nan)) for q in asked]
             others[UNKNOWN] = answers(models[END], unknown)
         for answer, loss in others.items():

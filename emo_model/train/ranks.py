@@ -88,7 +88,7 @@ def _told(failed: "ChildFailedError") -> int:  # type: ignore[name-defined]  # n
     rank, first = failures[0]
     if first.exitcode == USER_ERROR:
         print(_recorded(first)["message"].partition(": ")[2], file=sys.stderr)
-    elif first.exitcode not in (143, 130):  # told to stop, a rank has said so itself
+    elif first.exitcode not in (143, 130, 129):  # told to stop, a rank has said so itself
         for _, failure in reversed(failures):
             print(_recorded(failure)["extraInfo"]["py_callstack"], end="", file=sys.stderr)
         print(f"rank {rank}: {_recorded(first)['message']}", file=sys.stderr)

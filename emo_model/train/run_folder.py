@@ -44,8 +44,14 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in kB
 
 
+STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
 class Interruption:
-    """While this is open, SIGTERM and SIGINT only leave a note: the loop finishes its step and saves."""
+    """While this is open, a signal of STOPS only leaves a note: the loop finishes its step and saves.
+
+    SIGHUP is a closed terminal or a lost ssh line; under nohup, which has it ignored, it stays ignored.
+    """
 
     def __init__(self) -> None:
         self.signal = 0
@@ -53,7 +59,10 @@ class Interruption:
     def __enter__(self) -> "Interruption":
         self._before = {}
         if threading.current_thread() is threading.main_thread():  # Python allows handlers nowhere else
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+            hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+            stops = [number for number in STOPS if number != signal.SIGHUP or hung_up]
+            self._terminals = [number for number in (1, 2) if os.isatty(number)]
+            self._before = {number: signal.signal(number, self._note) for number in stops}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -62,3 +71,8 @@ class Interruption:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
+        if number == signal.SIGHUP:  # what is still said to the closed terminal must not fail the save
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            for terminal in self._terminals:
+                os.dup2(nowhere, terminal)
+            os.close(nowhere)

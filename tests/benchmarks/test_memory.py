@@ -9,12 +9,13 @@ import pytest
 import torch
 from memory import CARDS, GB, ROOM, Held, Need, held_by_a_step
 
+from emo_model.networks import gradient_checkpointing
 from emo_model.train.config import PAPER_TRAIN
 from emo_model.train.stages import IMAGE, VIDEO
 from tests.benchmarks.conftest import FOLDER
 from tests.model.networks.small import SMALL
 
-PLAIN = PAPER_TRAIN.model_copy(update={"gradient_checkpointing": False})
+PLAIN = PAPER_TRAIN.model_copy(update={"gradient_checkpointing": "no"})
 
 # In a process of its own: its resident memory at worst, over forward and backward pass, beyond what was there before.
 MEASURE = """
@@ -26,7 +27,7 @@ from emo_model.train.stages import STAGES
 sizes = {"image_size": 256, "channels": (32, 32, 64, 64), "norm_groups": 8, "layers_per_block": 1}
 sizes["vae_channels"] = (8, 8, 8, 8)
 network, here, stage = MIDDLE_NETWORK.model_copy(update=sizes), torch.device("cpu"), STAGES["video"]
-config = PRESETS["MIDDLE"][1].model_copy(update={"gradient_checkpointing": sys.argv[2] == "checkpointed"})
+config = PRESETS["MIDDLE"][1].model_copy(update={"gradient_checkpointing": sys.argv[2]})
 emo = ready(network, stage, config, here, OURS)
 loss = loss_of(emo, config, stage, batch_of(network, stage, 1, here, True))
 loss().backward()  # what the first call alone makes: kernels, thread pools
@@ -44,7 +45,7 @@ print(json.dumps([peak.highest() - before, held_by_a_step(network, config, stage
     not os.access("/proc/self/clear_refs", os.W_OK), reason="Linux keeps VmHWM; here it cannot be reset"
 )
 @pytest.mark.long  # twenty seconds of a quiet core
-@pytest.mark.parametrize("how", ["checkpointed", "whole"])
+@pytest.mark.parametrize("how", ["full", "selective", "no"])
 def test_the_peak_counted_on_shapes_is_a_processs_resident_peak(how):
     # Every block of 64 kB goes back to the system when it is freed: else the heap's gaps are measured too.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
@@ -127,7 +128,14 @@ def test_a_gpus_norms_take_more_than_the_cpus():
     assert two[0] > two[1]
 
 
+def test_selective_checkpointing_holds_more_than_full_and_less_than_none(monkeypatch):
+    monkeypatch.setattr(gradient_checkpointing, "DEAR", 40)  # SMALL is narrow
+    ways = [PLAIN.model_copy(update={"gradient_checkpointing": way}) for way in ("full", "selective", "no")]
+    full, selective, none = (held_by_a_step(SMALL, config, VIDEO, 2, False).highest() for config in ways)
+    assert full < selective < none
+
+
 def test_checkpointed_temporal_modules_hold_less():
-    config = PLAIN.model_copy(update={"gradient_checkpointing": True})
+    config = PLAIN.model_copy(update={"gradient_checkpointing": "full"})
     two = [held_by_a_step(SMALL, config, VIDEO, 2, False, temporal=how).highest() for how in (True, False)]
     assert two[0] < two[1]

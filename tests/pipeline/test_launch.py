@@ -74,7 +74,7 @@ def test_a_resumed_file_repeats_no_row_and_half_a_line_waits(tmp_path: Path) -> 
     assert [row["step"] for row in next(told)] == [9, 10]
 
 
-@pytest.mark.parametrize(("code", "again"), [(2, False), (1, True), (143, False)])
+@pytest.mark.parametrize(("code", "again"), [(2, False), (1, True), (143, False), (129, False)])
 def test_an_error_of_the_users_making_is_not_tried_again_nor_a_trainer_that_somebody_stopped(
     tmp_path: Path, code: int, again: bool
 ) -> None:

@@ -52,7 +52,7 @@ def written(root: DataRoot) -> list[Path]:
 
 
 def test_the_launchpads_numbers_reach_the_trainer_and_mlflow(root: DataRoot, data: Data) -> None:
-    given = {"ema_decay": 0.9, "accumulate": 2, "gradient_checkpointing": True}
+    given = {"ema_decay": 0.9, "accumulate": 2, "gradient_checkpointing": "selective"}
     instance = dg.DagsterInstance.ephemeral()
     _, tracking = launch(root, data, instance, noise="modern", steps=7, changed=given)
     spec = RunSpec.read(written(root)[0])

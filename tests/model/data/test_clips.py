@@ -1,5 +1,7 @@
 """Crops: frame j shows the right source frame, inside the right square, as the same bytes every time."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -123,3 +125,18 @@ def test_a_blurred_face_is_less_sharp_and_keeps_its_hash():
     same = int(clips.phash(picture), 16) ^ int(clips.phash(soft), 16)
     other = int(clips.phash(picture), 16) ^ int(clips.phash(picture[::-1].copy()), 16)
     assert same.bit_count() <= 6 < other.bit_count()
+
+
+def test_a_lost_crop_is_made_again_as_training_advises(tmp_path, folder):
+    """emo_model/data/dataset.py: remove the shard's table. Without that nothing is left to do."""
+    path = film(folder / "a.mp4", numbered(60))
+    root = _root(tmp_path, path, [number / 25 for number in range(60)], [_clip("a_0", 0.0, 40)])
+    run_step(clips.STEP, root, "s0000")
+    crop = root.media("1_clips", "s0000", "a_0.mp4")
+    before = file_sha256(crop)
+    crop.unlink()
+    run_step(clips.STEP, root, "s0000")
+    assert not crop.exists()
+    shutil.rmtree(root.part("crops", "s0000").parent)
+    run_step(clips.STEP, root, "s0000")
+    assert file_sha256(crop) == before

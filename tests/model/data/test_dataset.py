@@ -1,21 +1,24 @@
 """Batches hold the frames, sounds, speeds and regions that their indices say, all from (seed, step)."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from emo_model.config import TINY
-from emo_model.data import dataset, frames
+from emo_model.data import dataset, frames, media
 from emo_model.data.dataset import ClipDataset, region_mask
-from emo_model.data.store import DataRoot
+from emo_model.data.store import DataRoot, file_sha256
 from emo_model.errors import UserError
 from emo_model.train.config import RunSpec
 from emo_model.train.loop import train
 from emo_model.train.stages import IMAGE, SPEED, VIDEO, Stage
-from tests.model.clips_on_disk import LAYERS, WIDTH, face_box, grey, make_root
+from tests.model.clips_on_disk import LAYERS, WIDTH, face_box, grey, make_root, write_video
 
 NETWORK = TINY.network.model_copy(
     update={"audio_layers": LAYERS, "audio_width": WIDTH, "audio_encoder": "whisper_tiny_encoder"}
@@ -143,11 +146,53 @@ def test_kept_and_sought_frames_are_the_same_pictures(root, monkeypatch):
     assert all(torch.equal(kept[name], sought[name]) for name in ("pixels", "motion", "reference"))
 
 
+class Counted:
+    """A container of PyAV that counts the pictures it decodes."""
+
+    decoded = 0
+
+    def __init__(self, path: Path) -> None:
+        self.container = av.container.open(path)
+        self.streams, self.seek = self.container.streams, self.container.seek
+
+    def __enter__(self) -> "Counted":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.container.close()
+
+    def decode(self, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+        for picture in self.container.decode(stream):
+            Counted.decoded += 1
+            yield picture
+
+
+def test_a_shuffled_epoch_decodes_its_windows_and_what_lies_before_each_in_its_group(tmp_path, root, monkeypatch):
+    """By count: a window at the end of a long crop costs what one at its start does."""
+    group, length, crop = 15, 240, tmp_path / "crop.mp4"  # pictures between two key frames, as media.py has them
+    noise = np.random.default_rng(0).integers(0, 255, (length, 32, 32, 3), np.uint8)
+    media.write_video(crop, noise, 30, (32, 32))
+    monkeypatch.setattr(frames.av, "open", Counted)
+    film, costs = frames.Frames(crop, file_sha256(crop), length, 32), []
+    for first in np.random.default_rng(0).permutation(length - F + 1):
+        before = Counted.decoded
+        film.read(np.arange(first, first + F))
+        costs.append(Counted.decoded - before)
+    assert F <= np.mean(costs) <= F + group / 2 and max(costs) <= F + group - 1
+    monkeypatch.setattr(dataset, "KEPT_BYTES", 0)
+    data, before = clips(root, VIDEO), Counted.decoded
+    for step in range(10):  # motion frames, frames and a reference from elsewhere
+        data.batch(step, 1)
+    # This file's crops have B frames: the decoder gives some pictures later than it gets them.
+    assert Counted.decoded - before <= 10 * (N + F + 1 + 3 * (group - 1))
+
+
 def test_a_remade_crop_is_not_read_from_the_old_copy(tmp_path):
     root = make_root(tmp_path, {"clip": 20})
     clips(root, IMAGE).batch(0, 1)
     crop = next((tmp_path / "1_clips").rglob("*.mp4"))
-    copy = frames.Frames(crop, "another sha256", 20, 64, keep=True)
+    write_video(crop, 21)
+    copy = frames.Frames(crop, file_sha256(crop), 21, 64, keep=True)
     assert len(list(crop.parent.rglob("*.npy"))) == 1
     copy.read(np.array([0]))
     assert len(list(crop.parent.rglob("*.npy"))) == 2
@@ -164,7 +209,9 @@ def test_a_vanished_file_names_the_clip_and_the_command(tmp_path):
     root = make_root(tmp_path, {"here": 20, "gone": 20})
     root.media("1_clips", "s0000", "gone.mp4").unlink()
     assert "clip gone: 1_clips/media/s0000/gone.mp4 is gone" in refused(root, IMAGE)
-    assert "run: emo prepare" in refused(root, IMAGE)
+    # Nothing less has them made again: `emo prepare` looks at its tables alone.
+    crops = root.part("crops", "s0000").parent
+    assert refused(root, IMAGE).endswith(f"run: rm -r {crops}, then: emo prepare")
 
 
 def test_a_silent_clip_serves_stage_1_and_is_refused_by_stage_2(tmp_path):
@@ -188,6 +235,109 @@ def test_a_truncated_crop_is_a_one_line_error(tmp_path):
     root = make_root(tmp_path, {"clip": 20})
     with pytest.raises(UserError, match=r"clip.mp4 ends before frame 20"):
         frames.decode(root.media("1_clips", "s0000", "clip.mp4"), np.arange(21), 64)
+
+
+@pytest.mark.parametrize("keep", [0, dataset.KEPT_BYTES])
+@pytest.mark.parametrize("became", ["shorter", "another", "half", "gone"])
+def test_a_crop_that_is_not_the_manifests_is_refused_before_a_picture_of_it_is_used(
+    tmp_path, monkeypatch, became, keep
+):
+    monkeypatch.setattr(dataset, "KEPT_BYTES", keep)
+    root = make_root(tmp_path, {"clip": 20})
+    data, crop = clips(root, IMAGE), root.media("1_clips", "s0000", "clip.mp4")
+    if became == "gone":
+        crop.unlink()
+    elif became == "half":
+        crop.write_bytes(crop.read_bytes()[: crop.stat().st_size // 2])
+    else:
+        write_video(crop, 12 if became == "shorter" else 25)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    wanted = "cannot be read: No such file" if became == "gone" else "has changed since the manifest was made"
+    with pytest.raises(UserError, match=rf"^\S*/clip.mp4 {wanted}.*; to have .* run: rm -r .*, then: emo prepare$"):
+        data.batch(0, 1)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def spoil(array: Path, how: str) -> None:
+    """Damage a .npy file."""
+    if how == "gone":
+        array.unlink()
+    elif how == "empty":
+        array.write_bytes(b"")
+    elif how == "half":
+        array.write_bytes(array.read_bytes()[: array.stat().st_size // 2])
+    else:
+        array.write_bytes(b"no array at all")
+
+
+@pytest.mark.parametrize("how", ["gone", "empty", "half", "text"])
+def test_damaged_features_are_refused_at_the_start_and_on_the_way(tmp_path, how):
+    root = make_root(tmp_path, {"clip": 20})
+    data, features = clips(root, VIDEO), root.media("4_audio", "s0000", "clip.npy")
+    spoil(features, how)
+    line = refused(root, VIDEO)
+    assert line.startswith(f"{features} is gone or damaged (")
+    assert line.endswith(f"run: rm -r {root.part('audio', 's0000').parent}, then: emo prepare")
+    with pytest.raises(UserError) as error:
+        data.batch(0, 1)
+    assert str(error.value) == line
+
+
+def test_features_that_are_no_number_are_refused_with_their_clip(tmp_path):
+    root = make_root(tmp_path, {"clip": 20})
+    features = np.ones((20, LAYERS, WIDTH), np.float16)
+    features[10, 0, 0] = np.nan
+    np.save(root.media("4_audio", "s0000", "clip.npy"), features)
+    with pytest.raises(UserError, match=r"clip clip: .*clip.npy holds features that are not finite, in frames \d+ to"):
+        [clips(root, VIDEO).batch(step, 1) for step in range(9)]
+
+
+@pytest.mark.parametrize("how", ["half", "text"])
+def test_a_damaged_copy_of_the_frames_says_how_it_is_made_again(tmp_path, how):
+    root = make_root(tmp_path, {"clip": 20})
+    kept = clips(root, IMAGE).batch(0, 1)
+    (copy,) = (tmp_path / "1_clips").rglob("*.npy")
+    spoil(copy, how)
+    with pytest.raises(UserError) as error:
+        clips(root, IMAGE).batch(0, 1)
+    assert str(error.value).endswith(f"run: rm {copy}, then the same command")
+    copy.unlink()
+    assert torch.equal(clips(root, IMAGE).batch(0, 1)["pixels"], kept["pixels"])
+
+
+@pytest.mark.parametrize("left", [0, 19])
+def test_missing_labels_name_the_clip_and_the_table(tmp_path, left):
+    root = make_root(tmp_path, {"clip": 20})
+    part = root.part("frames", "s0000")
+    pq.write_table(pq.ParquetFile(part).read().slice(0, left), part)
+    assert f"clip clip: 20 frames are wanted in the table frames, {left} are there" in refused(root, IMAGE)
+    part.unlink()
+    assert "20 frames are wanted in the table frames, 0 are there" in refused(root, IMAGE)
+
+
+def test_a_shard_without_any_of_the_clips_changes_nothing(tmp_path):
+    root = make_root(tmp_path, {"clip": 20})
+    wanted = clips(root, IMAGE).batch(0, 1)
+    other = root.part("frames", "s0001")
+    other.parent.mkdir()
+    rows = pq.ParquetFile(root.part("frames", "s0000")).read()
+    pq.write_table(rows.set_column(rows.schema.get_field_index("clip_id"), "clip_id", [["held out"] * 20]), other)
+    assert torch.equal(clips(root, IMAGE).batch(0, 1)["mask"], wanted["mask"])
+
+
+@pytest.mark.parametrize("came", ["another version", "another table", "half", "text"])
+def test_what_is_no_manifest_of_this_version_is_refused(tmp_path, came):
+    root = make_root(tmp_path, {"clip": 20})
+    manifest = root.folder("5_manifest") / "train.parquet"
+    if came == "another version":
+        pq.write_table(pq.ParquetFile(manifest).read().drop_columns(["sound_shift_frames"]), manifest)
+    elif came == "another table":
+        manifest.write_bytes(root.part("frames", "s0000").read_bytes())
+    else:
+        spoil(manifest, came)
+    line = refused(root, IMAGE)
+    assert str(manifest) in line and line.endswith("run: emo manifest")
+    assert ("sound_shift_frames missing" in line) == (came == "another version")
 
 
 @pytest.mark.parametrize("write", [False, True])

@@ -1,5 +1,6 @@
 """emo plan: what is there, estimated within the error it states, in bounded time, writing nothing."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +61,23 @@ def test_larger_crops_cost_more_and_what_does_not_fit_is_said(root: DataRoot, ra
     lines = make(root, [raw]).lines()
     assert any("set EMO_DATA to a larger disk" in line for line in lines)
     assert any("emo prepare --preset TINY" in line for line in lines)
+
+
+def test_latents_count_where_training_keeps_them_and_change_no_advice_about_preparing(
+    root: DataRoot, raw: Path, monkeypatch
+) -> None:
+    assert plan.LATENTS not in make(root, [raw]).disk  # TINY keeps none
+    PAPER_DATA.save(root.create())
+    found = make(root, [raw])
+    assert found.disk[plan.LATENTS] == 2 * 4 * 64 * 64 * 30 * 3600 and f"    {plan.LATENTS}" in "\n".join(found.lines())
+    free = found.bytes - found.hours * found.disk[plan.LATENTS] / 2
+    without = replace(found, disk={name: size for name, size in found.disk.items() if name != plan.LATENTS})
+    assert found.lines()[-1:] == without.lines()[-1:]
+    tight, roomy = (replace(one, free=int(free)).lines() for one in (found, without))
+    added = [line for line in tight if line.startswith("!") and line not in roomy]
+    assert (
+        len(added) == 2 and "of disk are missing" in added[0] and "run: emo train --set cache_latents=false" in added[1]
+    )
 
 
 def test_the_stated_error_covers_the_truth_in_most_samples(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -95,7 +95,8 @@ def test_a_latent_is_its_frames_and_a_kill_costs_one_clip(tmp_path):
         numbers = np.array([0, 7, clip.num_frames - 1])
         (folder,) = {path.parent.name.removeprefix("latents-") for path in files}
         exact = emo.encode_pixels(clip.pixels(numbers))
-        torch.testing.assert_close(clip.latents(numbers, folder).float(), exact, rtol=1e-3, atol=1e-3)
+        shape = exact.shape[1:]
+        torch.testing.assert_close(clip.latents(numbers, folder, shape).float(), exact, rtol=1e-3, atol=1e-3)
     before = made(root)
     files[0].unlink()
     trained(tmp_path / "second", root, "image", steps=1)
@@ -116,6 +117,25 @@ def test_a_latent_lies_where_emo_remove_looks_for_copies_of_a_crop(tmp_path):
     crop = next(root.folder("1_clips").rglob("one.mp4"))
     (latent,) = made(root)
     assert latent.stem == file_sha256(crop)[:32] and latent.is_relative_to(crop.parent)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_latent_is_one_line_from_a_loaders_process_too_and_nothing_is_lost(tmp_path, workers, capfd):
+    root = make_root(tmp_path / "data", {"one": 12})
+    trained(tmp_path / "run", root, "image", steps=1)
+    (latent,) = made(root)
+    latent.write_bytes(latent.read_bytes()[:200])
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    capfd.readouterr()
+    with pytest.raises(UserError) as error:
+        trained(tmp_path / "run", root, "image", steps=2, config=CACHED.model_copy(update={"loader_workers": workers}))
+    assert str(error.value).startswith(f"{latent} is gone or damaged (")
+    assert str(error.value).endswith(f"run: rm {latent}, then the same command") and "\n" not in str(error.value)
+    assert "Traceback" not in capfd.readouterr().err
+    assert {path: path.read_bytes() for path in before} == before
+    latent.unlink()
+    trained(tmp_path / "run", root, "image", steps=2)
+    assert len(losses(tmp_path / "run")) == 2
 
 
 def test_what_does_not_go_together_or_does_not_fit_is_one_line(tmp_path, root, monkeypatch):

@@ -292,6 +292,16 @@ def test_handlers_are_given_back():
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+def test_under_nohup_a_closed_terminal_stays_ignored():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+        assert interruption.signal == 0 and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_stage_refuses_the_wrong_start(tmp_path, trained):
     with pytest.raises(UserError, match="video starts from a checkpoint of stage image"):
         run(tmp_path / "a", stage="video")

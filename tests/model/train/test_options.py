@@ -196,13 +196,25 @@ def traced(monkeypatch):
 
 
 def test_compiled_blocks_give_the_same_losses_names_and_resume(tmp_path, traced, monkeypatch):
-    config = CONFIG.model_copy(update={"compile": "default", "gradient_checkpointing": True})
+    config = CONFIG.model_copy(update={"compile": "default", "gradient_checkpointing": "full"})
 
     run(tmp_path / "plain", 4)
     _, resumed = whole_and_resumed(tmp_path, config=config)
     assert traced["stats"]["unique_graphs"] > 5 and not traced["graph_break"]
     assert losses(tmp_path / "whole") == pytest.approx(losses(tmp_path / "plain"), rel=1e-5)
     assert EMO.from_pretrained(resumed).state_dict().keys() == seeded(SMALL, 0).state_dict().keys()
+
+
+def test_compiled_blocks_cannot_be_checkpointed_by_operation(tmp_path):
+    config = CONFIG.model_copy(update={"compile": "default", "gradient_checkpointing": "selective"})
+    with pytest.raises(UserError, match="run: emo train .*gradient_checkpointing=full"):
+        run(tmp_path / "run", 1, config=config)
+
+
+@pytest.mark.parametrize("given, named", [(True, "full"), (False, "no"), ("true", "full"), ("selective", "selective")])
+def test_checkpoints_of_before_there_were_two_ways_still_read(given, named):
+    numbers = TINY_TRAIN.model_dump() | {"gradient_checkpointing": given}
+    assert TrainConfig.model_validate(numbers).gradient_checkpointing == named
 
 
 def test_hooks_reach_a_compiled_network(traced):

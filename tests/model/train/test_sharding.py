@@ -83,19 +83,19 @@ class Unasked(MovingFaces):
 
 def one(folder: Path) -> None:
     """Goes on where one process ended."""
-    changed = {"gradient_checkpointing": True}
+    changed = {"gradient_checkpointing": "selective"}
     run(folder / "one", 3, config=sharded("full", **changed), dataset=MovingFaces(stages.IMAGE, SMALL))
 
 
 def video(folder: Path) -> None:
-    changed = {"gradient_checkpointing": True, "video": CONFIG.video.model_copy(update={"accumulate": 2})}
+    changed = {"gradient_checkpointing": "selective", "video": CONFIG.video.model_copy(update={"accumulate": 2})}
     data, start = MovingFaces(stages.VIDEO, SMALL), final(folder / "before_image")
     run(folder / "video", 3, stage="video", start=start, config=sharded("zero2", **changed), dataset=data)
 
 
 def half(folder: Path) -> None:
     AcceleratorState._reset_state()  # another precision
-    config = sharded("full", mixed_precision="bf16", gradient_checkpointing=True)
+    config = sharded("full", mixed_precision="bf16", gradient_checkpointing="full")
     data, start = MovingFaces(stages.VIDEO, SMALL), final(folder / "before_image")
     run(folder / "half", 2, stage="video", start=start, config=config, dataset=data)
 
