@@ -4,7 +4,7 @@
 #   make demo RAW=folder    the same on your own videos
 #   make test               the tests        make test-long   the long ones       make check   style, types, boundaries
 #   make dev                Dagster's and MLflow's UIs                            make bench   ratios against floors
-#   make proof              what each stage of the newest model learned, on people it never saw; after make demo
+#   make proof              each of EMO's controls in a small true world: an hour a seed on two cores; killed, it goes on
 #
 # VENV, EMO_DATA, EMO_WEIGHTS and EMO_SAMPLES move the environment and the files elsewhere.
 
@@ -75,8 +75,8 @@ test-long: media
 bench: media
 	@set -e; for file in benchmarks/*.py; do case $$file in */_*) ;; *) $(PY) $$file ;; esac; done
 
-proof: $(STAMP)
-	@$(PY) -m emo_model proof
+proof: media
+	@$(PY) -m emo_model proof world
 
 check: $(STAMP)
 	$(PY) -m ruff check .

@@ -98,12 +98,13 @@ def train(
     *,
     network: EMOConfig | None = None,
     config: TrainConfig | None = None,
+    stage: stages.Stage | None = None,
     dataset: Clips | None = None,
     heldout: Clips | None = None,
 ) -> Path:
     """Train one stage; returns its last checkpoint folder. The same call again resumes, or returns at once if done.
 
-    report gets each line of progress.jsonl. UserError where the run folder is in use, the start checkpoint is of the
+    report gets each line of progress.jsonl. stage: another one under the same name, as an ablation. UserError where the run folder is in use, the start checkpoint is of the
     wrong stage or the loss explodes (LossStopped); Interrupted after a signal.
     """
     if network is None or config is None:
@@ -115,7 +116,7 @@ def train(
     if spec.threads:
         torch.set_num_threads(spec.threads)
     with _owned(spec.run_dir), Interruption() as interruption:
-        run = _prepare(spec, network, config)
+        run = _prepare(spec, stage or stages.stage(spec.stage), network, config)
         data = {"train": dataset or _clips(spec, spec.manifest, "clips", run.emo.config)}
         if heldout is not None:
             data["heldout"] = heldout
@@ -184,8 +185,7 @@ def _told_to_stop(run: Run, interruption: Interruption) -> int:
     return int(run.accelerator.gather(told).max())
 
 
-def _prepare(spec: RunSpec, network: EMOConfig, config: TrainConfig) -> Run:
-    stage = stages.stage(spec.stage)
+def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: TrainConfig) -> Run:
     numbers = config.of(stage.name)
     # The tail of ReferenceNet gives no map and gets no gradient. As a view: else a second copy of all gradients.
     parallel = DistributedDataParallelKwargs(find_unused_parameters=True, gradient_as_bucket_view=True)

@@ -129,14 +129,14 @@ def test_bars_are_held_against_the_people_held_out():
 def test_without_a_finished_run_the_next_command_is_named(tmp_path, monkeypatch):
     (tmp_path / "0_raw").mkdir()
     monkeypatch.setenv("EMO_DATA", str(tmp_path))
-    result = CliRunner().invoke(main, ["proof"])
+    result = CliRunner().invoke(main, ["proof", "stages"])
     assert result.exit_code == 2 and "run: make demo" in result.stderr
 
 
 @pytest.mark.long
 @pytest.mark.weights
 def test_three_stages_on_the_sample_videos_against_the_bars(tmp_path, monkeypatch):
-    """What `make demo` and `make proof` do, without Dagster: TINY's own steps, a quarter of an hour on two cores."""
+    """What `make demo` and `emo proof stages` do, without Dagster: TINY's own steps, a quarter of an hour on two cores."""
     from emo_model import samples
     from emo_model.talking_set import render_set
 
@@ -159,7 +159,7 @@ def test_three_stages_on_the_sample_videos_against_the_bars(tmp_path, monkeypatc
     for stage in stages.STAGES:
         run = root / "6_checkpoints" / stage / "proof"
         start = ["--start", emo("train", stage, str(run), "--threads", "2", *start)]
-    result = CliRunner().invoke(main, ["proof", "--threads", "2"], catch_exceptions=False)
+    result = CliRunner().invoke(main, ["proof", "stages", "--threads", "2"], catch_exceptions=False)
     found = json.loads((run / "proof.json").read_text())
     assert {c["stage"] for c in found["comparisons"]} == set(stages.STAGES)
     met = [bar["met"] for bar in found["bars"]]

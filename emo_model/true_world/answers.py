@@ -1,0 +1,126 @@
+"""What a model answers to the proof's questions, as numbers: bars.py asks, measures.py reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from diffusers import DDIMScheduler
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emo_model.networks.emo import EMO
+from emo_model.true_world import measures
+from emo_model.true_world.bars import FPS, WIDEN, Pairs, Watched, scaled, watch
+from emo_model.true_world.estimator import Estimator
+from emo_model.true_world.videos import Asked, How, videos
+
+# (d) in picture widths. Two places of one size, and two sizes of one place.
+PLACES = {"left": (0.02, 0.2, 0.62, 0.8), "right": (0.38, 0.2, 0.98, 0.8)}
+SIZES = {"narrow": WIDEN, "wide": 1.7}  # of the head's own box
+SETTLED = 2  # frames at a video's start that Table 2 leaves out: they have no frames before them
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is asked."""
+
+    pairs: int = 50
+    talk: int = 2 * FPS  # frames of a video for (a), (b) and (e)
+    turn: int = 36  # frames of one for (c)
+    place: int = 24  # frames of one for (d)
+    speeds: tuple[int, ...] = (0, 1, 2, 3)  # which of the four
+    minutes: int = 3  # videos of a minute, for (e)
+
+
+QUICK = Sizes(pairs=25, talk=36, turn=24, place=24, minutes=0)
+
+
+@dataclass
+class Answers:
+    """Means over videos; lists are by video, for intervals."""
+
+    person: float = np.nan  # (a) share of videos that show their own portrait
+    mouth: float = np.nan  # (b) correlation with the voice
+    mouth_others: float = np.nan  # (b) with another clip's voice
+    speed: dict[str, dict[str, float]] = field(default_factory=dict)  # (c) asked -> Table 2
+    inside: dict[str, float] = field(default_factory=dict)  # (d) region -> share of the head inside
+    follows: float = np.nan  # (d) how far the head moves for each picture width that the region moves
+    sway: dict[str, float] = field(default_factory=dict)  # (d) region -> sway
+    wider_sways_more: tuple[float, float] = (np.nan, np.nan)  # (d) 95 % interval of wide less narrow
+    seam: float = np.nan  # (e) of the minutes, else of the talking videos
+    person_last: float = np.nan  # (e) share of the minutes' last ten seconds that show their own portrait
+    drift: float = np.nan  # (e) distance to the portrait, last ten seconds less first ten
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Asker:
+    """The test set with who looks at it."""
+
+    pairs: Pairs
+    minute: Pairs
+    estimator: Estimator
+    speeds: tuple[float, ...]  # the world's 5, 35, 65 and 95 % quantiles
+    gallery: NDArray[np.float64]
+    keep: Callable[[str, Tensor], None] = lambda name, pixels: None  # gets the videos, by question
+
+    def ask(self, emo: EMO, scheduler: DDIMScheduler, how: How, sizes: Sizes, no_speed: bool = False) -> Answers:
+        """All questions. no_speed: only (c), with no speed given (a model without Speed Layers)."""
+
+        def made(name: str, asked: Asked) -> tuple[Tensor, Watched]:
+            pixels = videos(emo, scheduler, asked, how)
+            self.keep(name, pixels)
+            return pixels, watch(self.estimator, pixels)
+
+        found, chosen = Answers(), self.pairs.first(sizes.pairs)
+        if no_speed:
+            _, seen = made("speed none", chosen.asked(None, frames=sizes.turn))
+            found.speed["none"] = measures.table_2(measures.head_speed(seen.euler)[:, SETTLED:])
+            return found
+        usual = float(np.median(self.speeds))
+        pixels, seen = made("talk", chosen.asked(usual, frames=sizes.talk))
+        found.person = float(measures.knows_person(seen.traits.mean(1), self.gallery, chosen.own).mean())
+        voice = chosen.mouth[:, : sizes.talk]
+        found.mouth = float(measures.mouth_follows(seen.mouth, voice).mean())
+        found.mouth_others = float(measures.mouth_follows(seen.mouth, np.roll(voice, 7, axis=0)).mean())
+        found.seam = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
+        for number in sizes.speeds:
+            speed = self.speeds[number]
+            _, seen = made(f"speed {speed:.2f}", chosen.asked(speed, frames=sizes.turn))
+            found.speed[f"{speed:.2f}"] = measures.table_2(measures.head_speed(seen.euler)[:, SETTLED:])
+        self._regions(found, chosen, usual, sizes, made)
+        if sizes.minutes:
+            self._minutes(found, emo, usual, sizes, made)
+        return found
+
+    def _regions(self, found: Answers, chosen: Pairs, speed: float, sizes: Sizes, made: Callable) -> None:
+        regions = {name: np.repeat(np.array([box]), len(chosen.own), 0) for name, box in PLACES.items()}
+        regions |= {name: scaled(chosen.places, factor) for name, factor in SIZES.items()}
+        centres, sways = {}, {}
+        for name, region in regions.items():
+            _, seen = made(f"region {name}", chosen.asked(speed, region, sizes.place))
+            centre = (seen.boxes[..., :2] + seen.boxes[..., 2:]) / 2
+            centres[name], sways[name] = centre.mean(1), measures.sway(centre)
+            found.inside[name], found.sway[name] = (
+                float(measures.inside(seen.boxes, region).mean()),
+                float(sways[name].mean()),
+            )
+        moved = PLACES["right"][0] - PLACES["left"][0]
+        found.follows = float((centres["right"] - centres["left"])[:, 0].mean() / moved)
+        more = sways["wide"] - sways["narrow"]
+        found.wider_sways_more = (float(more.mean() - 1.96 * _error(more)), float(more.mean() + 1.96 * _error(more)))
+
+    def _minutes(self, found: Answers, emo: EMO, speed: float, sizes: Sizes, made: Callable) -> None:
+        long = self.minute.first(sizes.minutes)
+        pixels, seen = made("minute", long.asked(speed))
+        found.seam = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
+        own, ten = self.gallery[long.own], 10 * FPS
+        last = seen.traits[:, -ten:]
+        right = [measures.knows_person(last[k], self.gallery, np.full(ten, long.own[k])) for k in range(len(last))]
+        found.person_last = float(np.mean(right))
+        far = [np.linalg.norm(part - own[:, None], axis=2).mean() for part in (seen.traits[:, :ten], last)]
+        found.drift = float(far[1] - far[0])
+
+
+def _error(values: NDArray[np.float64]) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))

@@ -1,0 +1,77 @@
+"""How a head turns, and where in the picture it is: smooth random paths of known speed."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.transform import Rotation
+
+Array = NDArray[np.float64]
+
+CONE = 32.0  # degrees to either side that a head turns
+SPEEDS = (0.2, 6.5)  # degrees a frame: a clip's own speed is drawn from here
+RADIUS = (0.23, 0.29)  # of a head, in picture widths
+SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
+EDGE = 0.02
+
+
+@dataclass(frozen=True)
+class Path:
+    """T frames. rotations: head to camera; centre (T, 2) x y and radius in picture widths; speed (T,) degrees a
+    frame, the geodesic angle from the frame before (the first frame repeats the second)."""
+
+    rotations: Rotation
+    centre: Array
+    radius: float
+    speed: Array
+
+
+def path(frames: int, rng: np.random.Generator) -> Path:
+    """One clip's path. The speed wanders about the clip's own, so it is not known from a few frames alone."""
+    wander = _smooth_noise(frames, 8.0, rng)
+    aims = np.clip(rng.uniform(*SPEEDS) * np.exp(0.45 * wander), 0.05, 1.3 * SPEEDS[1])
+    yaw_pitch = _walk(aims, rng)
+    roll = 0.25 * yaw_pitch[:, 0]
+    rotations = Rotation.from_euler("zyx", np.stack([roll, yaw_pitch[:, 0], yaw_pitch[:, 1]], 1), degrees=True)
+    radius = rng.uniform(*RADIUS)
+    return Path(rotations, _centres(frames, radius, rng), radius, speeds(rotations))
+
+
+def speeds(rotations: Rotation) -> Array:
+    """(T,) degrees between successive rotations; the first frame repeats the second."""
+    step = np.degrees((rotations[1:] * rotations[:-1].inv()).magnitude())
+    return np.concatenate([step[:1], step])
+
+
+def _walk(aims: Array, rng: np.random.Generator) -> Array:
+    """(T, 2) yaw and pitch: each step as long as aimed, turning at random and back from the edge of the cone."""
+    at = rng.uniform(-0.6, 0.6, 2) * CONE
+    heading = rng.uniform(0, 2 * np.pi)
+    found = np.empty((len(aims), 2))
+    turn = 0.0
+    for frame, aim in enumerate(aims):
+        found[frame] = at
+        inwards = np.arctan2(-at[1], -at[0])
+        out = np.linalg.norm(at) / CONE
+        off = (inwards - heading + np.pi) % (2 * np.pi) - np.pi
+        turn = 0.8 * turn + 0.02 * rng.normal() * np.sqrt(aim)
+        heading += turn + off * min(1.0, 0.25 * aim * out**4)
+        at = at + aim * np.array([np.cos(heading), np.sin(heading)])
+    return found
+
+
+def _centres(frames: int, radius: float, rng: np.random.Generator) -> Array:
+    """(T, 2): a place that drifts through the picture in seconds, and a sway about it in parts of a second."""
+    sway = rng.uniform(*SWAY)
+    room = 0.5 - radius - EDGE
+    drift = 0.7 * room * np.stack([_smooth_noise(frames, 45.0, rng) for _ in range(2)], 1)
+    quick = sway * np.stack([_smooth_noise(frames, 5.0, rng) for _ in range(2)], 1)
+    return 0.5 + np.clip(drift + quick, -room, room)
+
+
+def _smooth_noise(frames: int, sigma: float, rng: np.random.Generator) -> Array:
+    """(T,) of unit variance, smooth over `sigma` frames."""
+    edge = int(4 * sigma)
+    noise = gaussian_filter1d(rng.normal(size=frames + 2 * edge), sigma)[edge : edge + frames]
+    return noise * np.sqrt(2 * sigma * np.sqrt(np.pi))

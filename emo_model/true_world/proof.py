@@ -1,0 +1,327 @@
+"""The proof of learning in the small true world: every control does its work, and stops when its part is broken.
+
+    OUT/voices.npz                  features and mouth openings of the recordings
+    OUT/estimator.safetensors       fitted on rendered frames before any model, with its own errors in estimator.json
+    OUT/seed-S/MODEL/STAGE          training runs (section 3.3); ablations branch from the whole model's stages
+    OUT/seed-S/answers/MODEL.json   what was measured of a model (answers.py)
+    OUT/seed-S/pictures/MODEL/*.png what was looked at: a video a row
+    OUT/proof.json, proof.md        the table, pass or fail beside each bar
+
+Whatever is finished is kept: a killed proof goes on where it was.
+"""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from einops import rearrange
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emo_model import diffusion
+from emo_model.data.store import atomic, write_json, write_text
+from emo_model.evaluate.table import Grid, to_markdown
+from emo_model.networks.config import TINY_NETWORK, SpeedBuckets
+from emo_model.networks.emo import seeded
+from emo_model.train import stages
+from emo_model.train.checkpoint import load_network
+from emo_model.train.config import RunSpec, StageTraining, TrainConfig
+from emo_model.train.loop import train
+from emo_model.true_world import bars, estimator
+from emo_model.true_world.answers import QUICK, Answers, Asker, Sizes
+from emo_model.true_world.clips import FRAMES, WorldClips
+from emo_model.true_world.videos import How, Without
+from emo_model.true_world.voices import TEMPI, Voice, recordings, voices
+
+Say = Callable[[str], None]
+StageName = Literal["image", "video", "speed"]
+BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
+
+NETWORK = TINY_NETWORK.model_copy(
+    # 1.1 million parameters. Half of a step was the softmax of attention: two heads are a third faster than four.
+    update={
+        "channels": (32, 32),
+        "heads": 2,
+        "temporal_heads": 2,
+        "audio_token_width": 32,
+        "audio_hidden": 24,
+        "speed_width": 16,
+    }
+)
+TRAIN = TrainConfig(
+    image=StageTraining(steps=3000, batch_size=16, learning_rate=2e-3),
+    video=StageTraining(steps=1200, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
+    speed=StageTraining(steps=600, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
+    beta2=0.99, warmup_steps=20, final_rate=0.05, noise="velocity", ema_decay=0.995, checkpoint_every=100,
+    validation_batches=4, validation_batch_size=8, first_clip=0.25,
+)  # fmt: skip
+TRAINING_PEOPLE, HELD_OUT_PEOPLE = 3000, 50
+HELD_OUT_SEED = 777
+ESTIMATOR_STEPS = 5000
+HOW, WHOLE_SIZES = How(), Sizes()
+
+
+@dataclass(frozen=True)
+class Model:
+    """What is trained, or which part of a trained one is left out when asked.
+
+    trained: the last stage as it is for this model, from the whole model's stage 2; None: as `of` was trained.
+    """
+
+    name: str
+    breaks: str | None  # the bar that shall fall
+    trained: stages.Stage | None = None
+    shuffled: bool = False
+    without: Without = "nothing"
+
+
+WHOLE = Model("whole", None, stages.SPEED)
+LISTENING = replace(stages.SPEED, trains=(*stages.SPEED.trains, "audio_layers"))
+ABLATIONS = (
+    Model("without reference", "a", without="reference"),
+    Model("without Audio Layers", "b", without="audio"),
+    Model("speeds shuffled in training", "c", stages.SPEED, shuffled=True),
+    Model("without face region", "d", without="mask"),
+    Model("without motion frames", "e", without="motion"),
+    Model("Audio Layers trained in stage 3", None, LISTENING),
+)
+NO_SPEED = Model("no Speed Layers (stage 2)", None)
+
+
+@dataclass(frozen=True)
+class World:
+    """What all seeds share, made once in `out`."""
+
+    out: Path
+    samples: Path  # emo samples get
+    say: Say
+    threads: int | None = None
+    train: TrainConfig = TRAIN
+    estimator_steps: int = ESTIMATOR_STEPS
+
+    @cached_property
+    def voices(self) -> tuple[list[Voice], list[Voice]]:
+        """To learn from, and to measure with."""
+        path = self.out / "voices.npz"
+        if not path.is_file():
+            self.say("encoding the recordings")
+            known, unseen = recordings(self.samples)
+            made = {"known": voices(known, TEMPI), "unseen": voices(unseen)}
+            arrays = {f"{kind}{k}_{what}": getattr(v, what) for kind, vs in made.items() for k, v in enumerate(vs)
+                      for what in ("features", "mouth")}  # fmt: skip
+            with atomic(path) as temporary, temporary.open("wb") as file:
+                np.savez(file, **arrays)
+        with np.load(path) as found:
+            read = lambda kind: [  # noqa: E731
+                Voice(found[f"{kind}{k}_features"], found[f"{kind}{k}_mouth"])
+                for k in range(len(found.files) // 2)
+                if f"{kind}{k}_mouth" in found.files
+            ]
+            return read("known"), read("unseen")
+
+    @cached_property
+    def speeds(self) -> np.ndarray:
+        """Of 200 training clips, degrees a frame."""
+        clips = WorldClips(stages.SPEED, NETWORK, self.voices[0], 0, 200)
+        return np.concatenate([clips.clip(number).path.speed for number in range(200)])
+
+    @cached_property
+    def buckets(self) -> SpeedBuckets:
+        """Section 3.2's centres and radii: as many frames in each."""
+        count = NETWORK.speed_buckets
+        centres = np.quantile(self.speeds, (np.arange(count) + 0.5) / count)
+        return SpeedBuckets(
+            centres=tuple(centres.tolist()), radii=tuple(np.maximum(np.gradient(centres), 0.1).tolist())
+        )
+
+    @cached_property
+    def estimator(self) -> estimator.Estimator:
+        """Frozen; fitted at the first call."""
+        path = self.out / "estimator.safetensors"
+        if not path.is_file():
+            self.say("fitting the estimator on rendered frames")
+            if self.threads:
+                torch.set_num_threads(self.threads)
+            emo = seeded(NETWORK, 0)
+            made = estimator.fit(emo, self.estimator_steps, report=lambda step, loss: self.say(f"  {step}: {loss:.5f}"))
+            with atomic(path) as temporary:
+                save_file(made.state_dict(), temporary)
+        found = estimator.Estimator()
+        found.load_state_dict(load_file(path))
+        return found.eval().requires_grad_(False)
+
+    @cached_property
+    def asker(self) -> Asker:
+        """The test set."""
+        size = NETWORK.image_size
+        pairs = bars.pairs(self.voices[1], size)
+        minute = bars.pairs(self.voices[1], size, count=10, frames=60 * bars.FPS)
+        gallery = self.estimator.see(pairs.gallery).traits
+        speeds = tuple(float(q) for q in np.quantile(self.speeds, bars.QUANTILES))
+        return Asker(pairs, minute, self.estimator, speeds, gallery)
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One training from nothing, and its ablations."""
+
+    world: World
+    number: int
+
+    @property
+    def folder(self) -> Path:
+        return self.world.out / f"seed-{self.number}"
+
+    def checkpoint(self, stage: StageName, model: Model = WHOLE) -> Path:
+        """Trained where it is not; a finished one is returned at once."""
+        own = stage == "speed"
+        chosen = (model.trained if own else None) or stages.stage(stage)
+        run_dir = self.folder / (model.name if own else WHOLE.name).replace(" ", "_") / stage
+        start = self.checkpoint(BEFORE[stage]) if stage in BEFORE else None
+        known, unseen = self.world.voices
+        spec = RunSpec(
+            stage=stage, start=start, manifest=Path(), root=Path(), run_dir=run_dir, seed=self.number,
+            threads=self.world.threads, speed_buckets=self.world.buckets if stage == "speed" else None,
+        )  # fmt: skip
+        long_enough = [voice for voice in unseen if len(voice) >= FRAMES]
+
+        def tell(row: dict) -> None:
+            if row["step"] % 50 == 0:
+                self.world.say(f"  seed {self.number}, {model.name}, {stage} {row['step']}: loss {row['loss']:.3f}")
+
+        return train(
+            spec, tell, network=NETWORK, config=self.world.train, stage=chosen,
+            dataset=WorldClips(chosen, NETWORK, known, self.number, TRAINING_PEOPLE, model.shuffled and own),
+            heldout=WorldClips(chosen, NETWORK, long_enough, HELD_OUT_SEED, HELD_OUT_PEOPLE),
+        )  # fmt: skip
+
+    def answers(self, model: Model, sizes: Sizes, how: How) -> Answers:
+        """Asked, or read where they were asked before."""
+        path = self.folder / "answers" / f"{model.name.replace(' ', '_')}.json"
+        key = {"sizes": asdict(sizes), "how": asdict(how)}
+        if path.is_file() and (kept := json.loads(path.read_text()))["key"] == json.loads(json.dumps(key)):
+            return Answers(**kept["answers"])
+        stage: StageName = "video" if model == NO_SPEED else "speed"
+        folder = self.checkpoint(stage, model if model.trained else WHOLE)
+        self.world.say(f"  seed {self.number}, asking: {model.name}")
+        started = time.perf_counter()
+        emo, scheduler = load_network(folder).eval(), diffusion.load_schedule(folder)
+        how = replace(how, without=model.without, seed=self.number)
+        pictures = self.folder / "pictures" / model.name.replace(" ", "_")
+        asker = replace(self.world.asker, keep=lambda question, pixels: sheet(pictures / f"{question}.png", pixels))
+        found = asker.ask(emo, scheduler, how, sizes, no_speed=model == NO_SPEED)
+        found.seconds = time.perf_counter() - started
+        write_json(path, {"key": key, "answers": asdict(found)})
+        return found
+
+
+def sheet(path: Path, pixels: Tensor, videos: int = 8, columns: int = 12) -> None:
+    """The first videos of (V, T, 3, S, S), a row each, frames spread over their time."""
+    rows = pixels[:videos, torch.linspace(0, pixels.shape[1] - 1, columns).long()]
+    picture = rearrange((rows + 1) * 127.5, "v t c h w -> (v h) (t w) c").round().byte().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+# ---- what it says ----
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One line of the table: what is wanted, what came by seed, and whether it holds in every one."""
+
+    letter: str
+    wanted: str
+    values: tuple[str, ...]
+    met: bool
+
+
+def bars_of(whole: Sequence[Answers], none: Sequence[Answers]) -> list[Bar]:
+    """The issue's five controls. whole: the model's answers by seed; none: the same before it had Speed Layers."""
+
+    def bar(letter: str, wanted: str, shown: Callable[[Answers], str], holds: Callable[[Answers], bool]) -> Bar:
+        return Bar(letter, wanted, tuple(shown(a) for a in whole), all(holds(a) for a in whole))
+
+    def column(a: Answers, name: str) -> list[float]:
+        return [row[name] for row in a.speed.values()]
+
+    def steadier(name: str) -> Bar:
+        pairs = [
+            (float(np.mean(column(a, name) or np.nan)), b.speed["none"][name]) for a, b in zip(whole, none, strict=True)
+        ]
+        shown = tuple(f"{ours:.3f} / {without:.3f}" for ours, without in pairs)
+        return Bar("c", f"{name}: less than with no Speed Layers", shown, all(x < y for x, y in pairs))
+
+    return [
+        bar("a", "own portrait, not another: >= 95 %", lambda a: f"{a.person:.0%}", lambda a: a.person >= 0.95),
+        bar("b", "mouth follows unseen voices: r >= 0.8", lambda a: f"{a.mouth:.2f}", lambda a: a.mouth >= 0.8),
+        bar("b", "another clip's voice: r < 0.2", lambda a: f"{a.mouth_others:.2f}", lambda a: a.mouth_others < 0.2),
+        bar(
+            "c", "mean speed rises over four asked",
+            lambda a: " < ".join(f"{v:.2f}" for v in column(a, "mean velocity")),
+            lambda a: len(a.speed) > 1 and bool((np.diff(column(a, "mean velocity")) > 0).all()),
+        ),
+        steadier("velocity variance"),
+        steadier("VMV"),
+        bar(
+            "d", "head inside the region: >= 90 %", lambda a: ", ".join(f"{v:.0%}" for v in a.inside.values()),
+            lambda a: min(a.inside.values(), default=0) >= 0.9,
+        ),
+        bar("d", "moves with the region: >= 0.5 of its way", lambda a: f"{a.follows:.2f}", lambda a: a.follows >= 0.5),
+        bar(
+            "d", "sways more in a wider region (95 % above 0)",
+            lambda a: "{:.3f} to {:.3f}".format(*a.wider_sways_more), lambda a: a.wider_sways_more[0] > 0,
+        ),
+        bar("e", "jump at seams <= 1.2 of those within", lambda a: f"{a.seam:.2f}", lambda a: a.seam <= 1.2),
+        bar(
+            "e", "a minute's last ten seconds show the portrait: >= 95 %", lambda a: f"{a.person_last:.0%}",
+            lambda a: a.person_last >= 0.95,
+        ),
+    ]  # fmt: skip
+
+
+def ablation_grid(answers: dict[str, Answers]) -> Grid:
+    """One seed's models side by side, each with the same small questions."""
+    heads = ("model", "a: own portrait", "b: mouth r", "c: slowest -> fastest", "d: follows region", "e: seams")
+    lines = []
+    for name, a in answers.items():
+        speeds = [row["mean velocity"] for row in a.speed.values()]
+        turned = f"{speeds[0]:.2f} -> {speeds[-1]:.2f}"
+        lines.append((name, f"{a.person:.0%}", f"{a.mouth:.2f}", turned, f"{a.follows:.2f}", f"{a.seam:.2f}"))
+    return Grid("What breaks when a part is broken (seed 0, 25 pairs, short videos)", heads, tuple(lines))
+
+
+def prove(
+    world: World, seeds: int, how: How = HOW, sizes: Sizes = WHOLE_SIZES, small: Sizes = QUICK, ablations: bool = True
+) -> list[Bar]:
+    """Train, ask, write OUT/proof.md and .json; returns the bars."""
+    asked = [Seed(world, number) for number in range(seeds)]
+    _say_errors(world)
+    whole = [seed.answers(WHOLE, sizes, how) for seed in asked]
+    none = [seed.answers(NO_SPEED, sizes, how) for seed in asked]
+    found = bars_of(whole, none)
+    heads = ("", "bar", *(f"seed {seed.number}" for seed in asked), "")
+    lines = tuple((b.letter, b.wanted, *b.values, "yes" if b.met else "NO") for b in found)
+    grids = [Grid("The small true world: each control on people and voices never seen", heads, lines)]
+    if ablations:
+        models = (replace(WHOLE, name="whole, asked the same"), *ABLATIONS)
+        grids.append(ablation_grid({model.name: asked[0].answers(model, small, how) for model in models}))
+    text = "\n\n".join(f"### {grid.title}\n\n{to_markdown(grid)}" for grid in grids)
+    write_text(world.out / "proof.md", text + "\n")
+    write_json(world.out / "proof.json", {"bars": [asdict(b) for b in found], "whole": [asdict(a) for a in whole]})
+    world.say(text)
+    return found
+
+
+def _say_errors(world: World) -> None:
+    """The estimator's own, on people, poses and paths it never saw: printed before anything is measured with it."""
+    errors = bars.estimator_errors(world.estimator, seeded(NETWORK, 0), world.speeds)
+    world.say("the estimator's own errors: " + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))

@@ -1,0 +1,94 @@
+"""Many videos of the small true world at once: what generation does (emo_model/generate/sampler.py), with a batch in
+front.
+
+Shapes: V videos, T frames, S pixels a side.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler
+from torch import Tensor
+
+from emo_model import diffusion
+from emo_model.generate.sampler import nearby, noise
+from emo_model.networks.emo import EMO, FrameFeatures
+
+Without = Literal["nothing", "reference", "audio", "mask", "motion"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What V videos are to be: portraits (V, 3, S, S) in [-1, 1], masks (V, 1, S, S), audio (V, T, layers, width),
+    speed (V,) degrees a frame, NaN: unknown."""
+
+    portraits: Tensor
+    masks: Tensor
+    audio: Tensor
+    speed: Tensor
+
+    def __len__(self) -> int:
+        return len(self.portraits)
+
+    def of(self, rows: slice) -> "Asked":
+        """Some of them."""
+        return Asked(self.portraits[rows], self.masks[rows], self.audio[rows], self.speed[rows])
+
+    def but(self, **changed: Tensor) -> "Asked":
+        """With something else in a place."""
+        return replace(self, **changed)
+
+
+@dataclass(frozen=True)
+class How:
+    """Sampling, and which condition is left out of it (an ablation): each is then what training calls dropped, and
+    without "motion" every clip starts from zero maps, as a video's first."""
+
+    steps: int = 10
+    seed: int = 0
+    at_once: int = 10
+    without: Without = "nothing"
+
+
+@torch.no_grad()
+def videos(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How) -> Tensor:
+    """(V, T, 3, S, S) in [-1, 1]. Each video's noise is its own, whatever it is batched with."""
+    found = [
+        _together(emo, scheduler, asked.of(slice(first, first + how.at_once)), how, first)
+        for first in range(0, len(asked), how.at_once)
+    ]
+    return torch.cat(found)
+
+
+def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first: int) -> Tensor:
+    f, n, m, total = emo.config.frames, emo.config.motion_frames, emo.config.nearby, asked.audio.shape[1]
+    reference, motion, parts = emo.encode_pixels(asked.portraits), None, []
+    speed = asked.speed[:, None].expand(-1, f + 2 * m)
+    for number, start in enumerate(range(0, total, f)):
+        features = emo.encode_frames(reference, motion)
+        if how.without == "reference":
+            features = features.without_reference()
+        heard = None if how.without == "audio" else asked.audio[:, nearby(start, f, m, total)].float()
+        z = torch.cat([noise(emo, _seed(how.seed, first + k), number) for k in range(len(asked))])
+
+        masks = None if how.without == "mask" else asked.masks
+        predict = _predict(emo, features, heard, speed, masks)
+
+        pixels = emo.decode_latents(diffusion.denoise(predict, z, scheduler, how.steps).flatten(0, 1))
+        pixels = pixels.unflatten(0, (len(asked), f))
+        parts.append(pixels[:, : total - start])
+        if how.without != "motion":
+            motion = emo.encode_pixels(pixels[:, -n:].flatten(0, 1)).unflatten(0, (len(asked), n))
+    return torch.cat(parts, dim=1)
+
+
+def _predict(
+    emo: EMO, features: FrameFeatures, audio: Tensor | None, speed: Tensor, masks: Tensor | None
+) -> diffusion.Predict:
+    return lambda z, t: emo(z, t, features, audio, speed, masks)
+
+
+def _seed(seed: int, video: int) -> int:
+    return int(np.random.SeedSequence([seed, video]).generate_state(1)[0])

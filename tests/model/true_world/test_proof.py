@@ -1,0 +1,150 @@
+"""The proof itself, small: what is trained from what, what is kept, what a killed one goes on with."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from emo_model import samples
+from emo_model.cli import main
+from emo_model.networks.config import TINY_NETWORK
+from emo_model.networks.emo import seeded
+from emo_model.train.config import StageTraining
+from emo_model.true_world import bars, estimator, proof
+from emo_model.true_world.answers import Asker, Sizes
+from emo_model.true_world.clips import FRAMES
+from emo_model.true_world.people import people
+from emo_model.true_world.videos import How, videos
+from emo_model.true_world.voices import Voice
+
+STEPS = StageTraining(steps=2, batch_size=2, learning_rate=1e-3)
+SHORT = proof.TRAIN.model_copy(update={"image": STEPS, "video": STEPS, "speed": STEPS, "validation_batches": 1})
+FEW = Sizes(pairs=2, talk=14, turn=13, place=13, speeds=(0, 3), minutes=0)
+HOW = How(steps=2)
+
+
+def voice(seed: int, frames: int = FRAMES + 20) -> Voice:
+    rng, net = np.random.default_rng(seed), TINY_NETWORK
+    features = rng.normal(size=(frames, net.audio_layers, net.audio_width)).astype(np.float16)
+    return Voice(features, rng.uniform(0, 1, frames))
+
+
+@pytest.fixture
+def world(tmp_path):
+    """A proof without recordings and with an estimator that has learned nothing."""
+    found = proof.World(tmp_path / "out", tmp_path, lambda line: None, 1, SHORT, estimator_steps=1)
+    found.out.mkdir()
+    found.__dict__["voices"] = ([voice(1), voice(2)], [voice(3), voice(4, 100)])
+    return found
+
+
+def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(world):
+    seed = proof.Seed(world, 0)
+    for model in (proof.WHOLE, *(m for m in proof.ABLATIONS if m.trained)):
+        run_dir = seed.checkpoint("speed", model).parents[1]
+        record = json.loads((run_dir / "summary.json").read_text())
+        trains = {"temporal_modules", "speed_layers"} | ({"audio_layers"} if "Audio" in model.name else set())
+        assert set(record["moved"]) == trains == set(record["trains"])
+    assert sorted(path.name for path in seed.folder.iterdir()) == [
+        "Audio_Layers_trained_in_stage_3", "speeds_shuffled_in_training", "whole",
+    ]  # fmt: skip
+    assert [path.name for path in (seed.folder / "speeds_shuffled_in_training").iterdir()] == ["speed"]
+
+
+def test_a_proof_writes_its_table_and_the_second_time_only_reads(world, monkeypatch):
+    found = proof.prove(world, 1, HOW, FEW, FEW)
+    text = (world.out / "proof.md").read_text()
+    assert len(found) == 11 and all(f"| {bar.wanted} |" in text for bar in found)
+    assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
+    assert text.count("| NO |") + text.count("| yes |") == 11
+    pictures = world.out / "seed-0" / "pictures"
+    assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
+    monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
+    again = proof.prove(world, 1, HOW, FEW, FEW)
+    assert [bar.met for bar in again] == [bar.met for bar in found]
+
+
+def test_killed_between_two_models_it_goes_on(world, monkeypatch):
+    asked = Asker.ask
+
+    def once(self, *given, **named):
+        monkeypatch.setattr(Asker, "ask", lambda *_given, **_named: (_ for _ in ()).throw(KeyboardInterrupt))
+        return asked(self, *given, **named)
+
+    monkeypatch.setattr(Asker, "ask", once)
+    with pytest.raises(KeyboardInterrupt):
+        proof.prove(world, 1, HOW, FEW, ablations=False)
+    assert [path.name for path in (world.out / "seed-0" / "answers").iterdir()] == ["whole.json"]
+    trained = (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text()
+    monkeypatch.setattr(Asker, "ask", asked)
+    proof.prove(world, 1, HOW, FEW, ablations=False)
+    assert (world.out / "proof.md").is_file()
+    assert (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text() == trained
+
+
+def test_other_questions_are_asked_anew(world):
+    seed = proof.Seed(world, 0)
+    few = seed.answers(proof.WHOLE, FEW, HOW)
+    more = seed.answers(proof.WHOLE, replace(FEW, speeds=(0, 1, 3)), HOW)
+    assert (len(few.speed), len(more.speed)) == (2, 3)
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return bars.pairs([voice(5), voice(6)], 64, 3, 30)
+
+
+def test_people_asked_about_are_none_that_a_model_saw(pairs):
+    asked = people(bars.PEOPLE, bars.SEED, bars.APART).traits
+    for seed in (0, 1, 2, 100, proof.HELD_OUT_SEED):
+        known = people(500, seed).traits
+        assert not (np.abs(asked[:, None] - known[None]).max(-1) < 1e-6).any()
+
+
+def test_a_video_is_the_same_whatever_it_is_made_with(pairs):
+    emo = seeded(proof.NETWORK, 0).eval()
+    from emo_model import diffusion
+
+    scheduler = diffusion.schedule(diffusion.RECIPES["velocity"])
+    asked = pairs.asked(1.0, frames=14)
+    one, many = (videos(emo, scheduler, asked, How(steps=2, at_once=size)) for size in (1, 3))
+    torch.testing.assert_close(one, many, atol=1e-4, rtol=0)
+    assert one.shape == (3, 14, 3, 64, 64)
+    assert not torch.allclose(one, videos(emo, scheduler, asked, How(steps=2, seed=1)))
+
+
+def test_an_estimator_learns_from_rendered_frames():
+    """In seconds, so coarsely: where the head is and how it is turned, better than a constant would."""
+    emo = seeded(proof.NETWORK, 0)
+    seen = estimator.fit(emo, steps=150, batch=32)
+    rng = np.random.default_rng(8)
+    pixels, truth = estimator.frames(200, rng, people(20, 900).traits, 64)
+    found = seen.see(pixels)
+    places = (truth[:, estimator.PLACE : estimator.PLACE + 2].numpy() + 1) / 2
+    assert np.abs(found.centre - places).mean() < 0.7 * np.abs(places - places.mean(0)).mean()
+    skins = truth[:, :3].numpy()
+    assert np.abs(found.traits[:, :3] - skins).mean() < 0.7 * np.abs(skins - skins.mean(0)).mean()
+
+
+@pytest.mark.long
+@pytest.mark.weights
+def test_stage_1_learns_who_it_is_shown(tmp_path):
+    """From the command line, ten minutes on two cores: reference and face region after a fifth of stage 1."""
+    folder = samples.default_folder()
+    if not (folder / "voices/silero_test.wav").exists():
+        pytest.skip("no sample media; run: make setup")
+    numbers = proof.TRAIN.model_copy(update={"image": proof.TRAIN.image.model_copy(update={"steps": 600})})
+    world = proof.World(tmp_path, folder, print, 2, numbers, estimator_steps=2500)
+    checkpoint = proof.Seed(world, 0).checkpoint("image")
+    assert json.loads((checkpoint.parents[1] / "summary.json").read_text())["loss_end"]["heldout"] < 0.25
+    errors = bars.estimator_errors(world.estimator, seeded(proof.NETWORK, 0), world.speeds)
+    assert errors["mouth r"] > 0.97 and errors["identity"] > 0.95
+
+
+def test_the_command_says_what_it_lacks(tmp_path, monkeypatch):
+    monkeypatch.setenv("EMO_DATA", str(tmp_path))
+    result = CliRunner().invoke(main, ["proof", "--help"])
+    assert result.exit_code == 0 and "world" in result.output and "stages" in result.output
