@@ -104,8 +104,9 @@ def train(
 ) -> Path:
     """Train one stage; returns its last checkpoint folder. The same call again resumes, or returns at once if done.
 
-    report gets each line of progress.jsonl. stage: another one under the same name, as an ablation. UserError where the run folder is in use, the start checkpoint is of the
-    wrong stage or the loss explodes (LossStopped); Interrupted after a signal.
+    report gets each line of progress.jsonl. stage: another one under the same name, as an ablation. UserError where the
+    run folder is in use, the start checkpoint is of the wrong stage or the loss explodes (LossStopped); Interrupted
+    after a signal.
     """
     if network is None or config is None:
         from emo_model.config import preset

@@ -136,7 +136,7 @@ def test_without_a_finished_run_the_next_command_is_named(tmp_path, monkeypatch)
 @pytest.mark.long
 @pytest.mark.weights
 def test_three_stages_on_the_sample_videos_against_the_bars(tmp_path, monkeypatch):
-    """What `make demo` and `emo proof stages` do, without Dagster: TINY's own steps, a quarter of an hour on two cores."""
+    """What `make demo` and `emo proof stages` do, without Dagster: TINY's own steps, half an hour on two cores."""
     from emo_model import samples
     from emo_model.talking_set import render_set
 
