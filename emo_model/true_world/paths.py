@@ -7,6 +7,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
+from emo_model.data.audio_encoders import FPS
+from emo_model.talking_set.motion import speeds
+
 Array = NDArray[np.float64]
 
 CONE = 32.0  # degrees to either side that a head turns
@@ -35,13 +38,7 @@ def path(frames: int, rng: np.random.Generator) -> Path:
     roll = 0.25 * yaw_pitch[:, 0]
     rotations = Rotation.from_euler("zyx", np.stack([roll, yaw_pitch[:, 0], yaw_pitch[:, 1]], 1), degrees=True)
     radius = rng.uniform(*RADIUS)
-    return Path(rotations, _centres(frames, radius, rng), radius, speeds(rotations))
-
-
-def speeds(rotations: Rotation) -> Array:
-    """(T,) degrees between successive rotations; the first frame repeats the second."""
-    step = np.degrees((rotations[1:] * rotations[:-1].inv()).magnitude())
-    return np.concatenate([step[:1], step])
+    return Path(rotations, _centres(frames, radius, rng), radius, speeds(rotations, FPS))
 
 
 def _walk(aims: Array, rng: np.random.Generator) -> Array:

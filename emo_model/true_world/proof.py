@@ -27,6 +27,7 @@ from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.store import atomic, write_json, write_text
+from emo_model.errors import UserError
 from emo_model.evaluate.table import Grid, to_markdown
 from emo_model.networks.config import TINY_NETWORK, SpeedBuckets
 from emo_model.networks.emo import seeded
@@ -57,11 +58,12 @@ NETWORK = TINY_NETWORK.model_copy(
 )
 TRAIN = TrainConfig(
     image=StageTraining(steps=3000, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=1200, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
+    video=StageTraining(steps=3000, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
     speed=StageTraining(steps=600, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
     beta2=0.99, warmup_steps=20, final_rate=0.05, noise="velocity", ema_decay=0.995, checkpoint_every=100,
     validation_batches=4, validation_batch_size=8, first_clip=0.25,
 )  # fmt: skip
+VERSION = 1  # of people, paths, voices and pixels
 TRAINING_PEOPLE, HELD_OUT_PEOPLE = 3000, 50
 HELD_OUT_SEED = 777
 ESTIMATOR_STEPS = 5000
@@ -302,7 +304,8 @@ def ablation_grid(answers: dict[str, Answers]) -> Grid:
 def prove(
     world: World, seeds: int, how: How = HOW, sizes: Sizes = WHOLE_SIZES, small: Sizes = QUICK, ablations: bool = True
 ) -> list[Bar]:
-    """Train, ask, write OUT/proof.md and .json; returns the bars."""
+    """Train, ask, write OUT/proof.md and .json; returns the bars. UserError where OUT holds a proof of other numbers."""
+    _begin(world)
     asked = [Seed(world, number) for number in range(seeds)]
     _say_errors(world)
     whole = [seed.answers(WHOLE, sizes, how) for seed in asked]
@@ -319,6 +322,20 @@ def prove(
     write_json(world.out / "proof.json", {"bars": [asdict(b) for b in found], "whole": [asdict(a) for a in whole]})
     world.say(text)
     return found
+
+
+def _begin(world: World) -> None:
+    """UserError where OUT holds a proof of other numbers: nothing of it would belong to this one."""
+    numbers = {"world": VERSION, "estimator_steps": world.estimator_steps}
+    made_of = numbers | {
+        "network": json.loads(NETWORK.model_dump_json()),
+        "train": json.loads(world.train.model_dump_json()),
+    }
+    path = world.out / "made_of.json"
+    before = json.loads(path.read_text()) if path.is_file() else made_of
+    if other := ", ".join(name for name in made_of if before.get(name) != made_of[name]):
+        raise UserError(f"{world.out} holds a proof of other numbers ({other}); run: emo proof world --out FOLDER")
+    write_json(path, made_of)
 
 
 def _say_errors(world: World) -> None:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from emo_model import samples
 from emo_model.cli import main
+from emo_model.errors import UserError
 from emo_model.networks.config import TINY_NETWORK
 from emo_model.networks.emo import seeded
 from emo_model.train.config import StageTraining
@@ -83,6 +84,15 @@ def test_killed_between_two_models_it_goes_on(world, monkeypatch):
     proof.prove(world, 1, HOW, FEW, ablations=False)
     assert (world.out / "proof.md").is_file()
     assert (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text() == trained
+
+
+def test_a_proof_of_other_numbers_is_refused_and_kept(world):
+    proof._begin(world)
+    before = (world.out / "made_of.json").read_text()
+    proof._begin(world)
+    with pytest.raises(UserError, match=r"other numbers \(estimator_steps\); run: emo proof world --out"):
+        proof._begin(replace(world, estimator_steps=7))
+    assert (world.out / "made_of.json").read_text() == before
 
 
 def test_other_questions_are_asked_anew(world):
