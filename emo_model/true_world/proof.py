@@ -304,7 +304,7 @@ def ablation_grid(answers: dict[str, Answers]) -> Grid:
 def prove(
     world: World, seeds: int, how: How = HOW, sizes: Sizes = WHOLE_SIZES, small: Sizes = QUICK, ablations: bool = True
 ) -> list[Bar]:
-    """Train, ask, write OUT/proof.md and .json; returns the bars. UserError where OUT holds a proof of other numbers."""
+    """Train, ask, write OUT/proof.md and .json; returns the bars. UserError where OUT is of other numbers."""
     _begin(world)
     asked = [Seed(world, number) for number in range(seeds)]
     _say_errors(world)
@@ -326,11 +326,8 @@ def prove(
 
 def _begin(world: World) -> None:
     """UserError where OUT holds a proof of other numbers: nothing of it would belong to this one."""
-    numbers = {"world": VERSION, "estimator_steps": world.estimator_steps}
-    made_of = numbers | {
-        "network": json.loads(NETWORK.model_dump_json()),
-        "train": json.loads(world.train.model_dump_json()),
-    }
+    network, training = (json.loads(numbers.model_dump_json()) for numbers in (NETWORK, world.train))
+    made_of = {"world": VERSION, "estimator_steps": world.estimator_steps, "network": network, "train": training}
     path = world.out / "made_of.json"
     before = json.loads(path.read_text()) if path.is_file() else made_of
     if other := ", ".join(name for name in made_of if before.get(name) != made_of[name]):
