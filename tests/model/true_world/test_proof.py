@@ -23,7 +23,9 @@ from emo_model.true_world.videos import How, videos
 from emo_model.true_world.voices import Voice
 
 STEPS = StageTraining(steps=2, batch_size=2, learning_rate=1e-3)
-SHORT = proof.TRAIN.model_copy(update={"image": STEPS, "video": STEPS, "speed": STEPS, "validation_batches": 1})
+SHORT = proof.TRAIN.model_copy(
+    update={"image": STEPS, "video": STEPS, "speed": STEPS, "validation_batches": 1, "validation_batch_size": 1}
+)
 FEW = Sizes(pairs=2, talk=13, turn=12, place=12, speeds=(0, 3), minutes=0)
 HOW = How(steps=2)
 
@@ -36,7 +38,7 @@ def voice(seed: int, frames: int = FRAMES + 20) -> Voice:
 
 def without_recordings(out: Path) -> proof.World:
     """A proof with an estimator that has learned nothing."""
-    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1)
+    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, films=1)
     out.mkdir()
     found.__dict__["voices"] = ([voice(1), voice(2)], [voice(3), voice(4, 100)])
     return found
