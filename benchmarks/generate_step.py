@@ -154,9 +154,8 @@ def time_it(preset: str, network: EMOConfig, config: TrainConfig, counted: dict[
         f"{dtype}, {where(device)}); peak with both {peak.highest() / GB:.1f} GB"
     )
     clip = took["features"] + STEPS * took["step"] + took["decode"]
-    shares = ", ".join(
-        f"{name} {times * took[name] / clip:.1%}" for name, times in (("features", 1), ("steps", STEPS), ("decode", 1))
-    )
+    once = {"features": 1, "step": STEPS, "decode": 1}
+    shares = ", ".join(f"{name} {often * took[name] / clip:.1%}" for name, often in once.items())
     print(f"{preset}: {clip / network.frames:.2f} s a frame in {STEPS} steps without guidance: {shares}", flush=True)
 
 
