@@ -4,7 +4,7 @@
 #   make demo RAW=folder    the same on your own videos
 #   make test               the tests        make test-long   the long ones       make check   style, types, boundaries
 #   make dev                Dagster's and MLflow's UIs                            make bench   ratios against floors
-#   make proof              each of EMO's controls in a small true world: an hour a seed on two cores; killed, it goes on
+#   make proof              each of EMO's controls in a small true world: hours on two cores; killed, it goes on
 #
 # VENV, EMO_DATA, EMO_WEIGHTS and EMO_SAMPLES move the environment and the files elsewhere.
 

@@ -88,8 +88,8 @@ def proof() -> None:
 def world(out: Path | None, seeds: int, ablations: bool, threads: int | None) -> None:
     """Train all three stages in a small true world, and measure each control on people and voices never seen.
 
-    Heads by formula that speak real recordings, so that identity, mouth, place and rotation are known exactly. About an
-    hour a seed on two cores; killed, the same command goes on. Writes OUT/proof.md. Exit code 1 where a bar is missed.
+    Heads by formula that speak real recordings, so that identity, mouth, place and rotation are known exactly. Hours on
+    two cores; killed, the same command goes on. Writes OUT/proof.md. Exit code 1 where a bar is missed.
     """
     from emo_model import samples
     from emo_model.data.store import DataRoot

@@ -28,8 +28,14 @@ def checkpoint_in(folder: Path) -> Path:
 
 def newest(root: "DataRoot", stage: str = "speed") -> Path:
     """The checkpoint of the run of a stage that finished last. UserError where none has."""
-    runs = sorted((root.folder("6_checkpoints") / stage).glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
-    found = [last for run in runs if (last := last_checkpoint(run.parent)) is not None]
-    if not found:
+    if not (runs := finished_runs(root, stage)):
         raise UserError(f"no finished run of stage {stage} in {root.path}; run: emo generate --checkpoint FOLDER")
-    return found[-1]
+    last = last_checkpoint(runs[-1])
+    assert last is not None, "it has finished"
+    return last
+
+
+def finished_runs(root: "DataRoot", stage: str) -> list[Path]:
+    """Run folders of a stage that have finished, the last one last."""
+    done = sorted((root.folder("6_checkpoints") / stage).glob("*/summary.json"), key=lambda path: path.stat().st_mtime)
+    return [summary.parent for summary in done if last_checkpoint(summary.parent) is not None]

@@ -205,13 +205,12 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     if config.compile != "no" and config.gradient_checkpointing == "selective":
         raise UserError(
             "selective checkpointing chooses among operations, which a compiled block no longer shows; "
-            "run: emo train --set compile=... --set gradient_checkpointing=full (or no)"
+            f"run: emo train --set compile={config.compile} --set gradient_checkpointing=full"
         )
     compile_repeated(emo, config.compile)
     if config.gradient_checkpointing != "no":
-        emo.enable_gradient_checkpointing(
-            config.gradient_checkpointing
-        )  # what is recomputed is then the compiled block
+        # Behind it: what is recomputed is then the compiled block.
+        emo.enable_gradient_checkpointing(config.gradient_checkpointing)
     objective = Objective(emo, scheduler, stage, config)
     if config.shard == "no" or accelerator.num_processes == 1:
         objective = accelerator.prepare_model(objective)

@@ -30,6 +30,7 @@ from emo_model.evaluate.table import DASH, Grid
 from emo_model.networks.emo import EMO
 from emo_model.train import checkpoint, stages
 from emo_model.train.config import RunSpec, TrainConfig
+from emo_model.train.finished import finished_runs
 from emo_model.train.learned import chain
 from emo_model.train.loop import Clips
 from emo_model.train.objective import Draw, Objective, fixed_draw
@@ -95,10 +96,8 @@ def prove(
 def newest_run(root: DataRoot) -> Path:
     """The last finished run of the last stage there is. UserError where none has finished."""
     for name in reversed(stages.STAGES):
-        done = (root.folder("6_checkpoints") / name).glob("*/summary.json")
-        ended = [path for path in done if json.loads(path.read_text())["loss_end"] is not None]
-        if ended:
-            return max(ended, key=lambda path: path.stat().st_mtime).parent
+        if runs := finished_runs(root, name):
+            return runs[-1]
     raise UserError(f"no finished training run in {root.folder('6_checkpoints')}; run: make demo (or emo train image)")
 
 

@@ -37,7 +37,7 @@ QUICK = Sizes(pairs=25, talk=36, turn=24, place=24, minutes=0)
 
 @dataclass
 class Answers:
-    """Means over videos; lists are by video, for intervals."""
+    """Means over videos."""
 
     person: float = np.nan  # (a) share of videos that show their own portrait
     mouth: float = np.nan  # (b) correlation with the voice

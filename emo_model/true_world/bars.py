@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from emo_model.data.audio_encoders import FPS
 from emo_model.data.dataset import region_mask
 from emo_model.networks.emo import EMO
 from emo_model.true_world import measures
@@ -24,7 +25,6 @@ from emo_model.true_world.voices import Voice
 
 PAIRS, PEOPLE, APART = 50, 25, 0.45
 SECONDS = 3
-FPS = 30
 SEED = 4242
 QUANTILES = (0.05, 0.35, 0.65, 0.95)  # of the world's speeds: what is asked for
 WIDEN = 1.15  # of a head's own box, where nothing else is asked

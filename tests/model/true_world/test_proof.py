@@ -72,9 +72,9 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
 def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monkeypatch):
     world, found = finished
     text = (world.out / "proof.md").read_text()
-    assert len(found) == 11 and all(f"| {bar.wanted} |" in text for bar in found)
+    assert len(found) == 14 and all(f"| {bar.wanted} |" in text for bar in found)
     assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
-    assert text.count("| NO |") + text.count("| yes |") == 11
+    assert text.count("| NO |") + text.count("| yes |") == 14
     pictures = world.out / "seed-0" / "pictures"
     assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
     monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
@@ -166,7 +166,15 @@ def test_stage_1_learns_who_it_is_shown(tmp_path):
     assert errors["mouth r"] > 0.97 and errors["identity"] > 0.95
 
 
-def test_the_command_says_what_it_lacks(tmp_path, monkeypatch):
-    monkeypatch.setenv("EMO_DATA", str(tmp_path))
+def test_an_estimator_that_learned_nothing_is_not_believed(finished):
+    _, found = finished
+    assert not any(bar.met for bar in found if bar.wanted.startswith("estimator: mouth"))
+    good = {"mouth r": 0.99, "identity": 1.0, "speed": 0.2, "a third of the smallest gap of speeds": 0.5}
+    assert [bar.met for bar in proof.bars_of_estimator(good, 1)] == [True] * 3
+    bad = {"mouth r": 0.97, "identity": 0.98, "speed": 0.6, "a third of the smallest gap of speeds": 0.5}
+    assert [bar.met for bar in proof.bars_of_estimator(bad, 1)] == [False] * 3
+
+
+def test_both_proofs_are_found():
     result = CliRunner().invoke(main, ["proof", "--help"])
     assert result.exit_code == 0 and "world" in result.output and "stages" in result.output
