@@ -3,6 +3,7 @@
 A UserError ends as its one line on stderr and exit code 2, without a traceback.
 """
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -108,6 +109,35 @@ def samples_get(folder: Path | None, quiet: bool) -> None:
         return
     for sample in fetched:
         click.echo(f"{sample.path}  {sample.shows} ({sample.licence})")
+
+
+@samples_group.command(name="render")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("people", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--voice", "voices", multiple=True, type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="A sound file they speak, may be repeated; the samples' otherwise.")  # fmt: skip
+@click.option("--videos", default=2, show_default=True, help="Of each person: slow and fast heads in turn.")
+@click.option("--seconds", default=5.0, show_default=True, help="Of each video.")
+@click.option("--seed", default=0, show_default=True, help="Of how their heads move.")
+def samples_render(
+    folder: Path, people: tuple[Path, ...], voices: tuple[Path, ...], videos: int, seconds: float, seed: int
+) -> None:
+    """Render PEOPLE (pictures or videos of a face, each named by its file) talking into FOLDER/NAME/, with the truth of
+    every frame's pose beside each video. Without PEOPLE: those of the sample media."""
+    from emo_model import samples
+    from emo_model.talking_set import render_set
+
+    media = samples.default_folder()
+    if not (people and voices):
+        samples.fetch(media)
+    named = {path.stem: path for path in people} or samples.people(media)
+    if people and len(named) < len(people):
+        raise UserError(
+            f"{len(people)} people are wanted, but only {len(named)} names: rename the files that share one"
+        )
+    spoken = voices or samples.voices(media)
+    render_set(folder, people=named, voices=spoken, videos=videos, seconds=seconds, seed=seed, progress=click.echo)
+    click.echo(f"{folder}; next: emo prepare {shlex.quote(str(folder))} --identity folder")
 
 
 @main.command()

@@ -145,3 +145,8 @@ def people(folder: Path) -> dict[str, Path]:
         "actress": folder / "videos/actress/WolfgangLanger_Pexels.mp4",
         "carphone": folder / "videos/carphone/carphone_pristine.mp4",
     }
+
+
+def voices(folder: Path) -> list[Path]:
+    """What they are rendered speaking."""
+    return [folder / "voices" / name for name in ("silero_test.wav", "obama_speech.wav")]

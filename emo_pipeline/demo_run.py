@@ -105,7 +105,7 @@ def folders(raw: Path | None, say: Callable[[str], None]) -> list[dict[str, Any]
     render_set(
         rendered,
         people=samples.people(folder),
-        voices=[folder / "voices" / name for name in ("silero_test.wav", "obama_speech.wav")],
+        voices=samples.voices(folder),
         progress=say,
     )
     return [

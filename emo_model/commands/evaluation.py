@@ -110,7 +110,14 @@ def world(out: Path | None, seeds: int, ablations: bool, threads: int | None) ->
 @click.argument("run_dir", required=False, type=click.Path(path_type=Path))
 @click.option("--batches", default=16, show_default=True, help="Of 8 windows, each with its own noise and timestep.")
 @click.option("--threads", type=int, help="CPU threads.")
-def stages_(run_dir: Path | None, batches: int, threads: int | None) -> None:
+@click.option(
+    "--held-out",
+    "more",
+    multiple=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A data root of people RUN_DIR never saw, asked about as well; may be repeated.",
+)
+def stages_(run_dir: Path | None, batches: int, threads: int | None, more: tuple[Path, ...]) -> None:
     """What each stage learned up to the finished training run RUN_DIR: the newest one otherwise.
 
     Start and end of every stage on the same windows, noise and timesteps, and stage 3 with other clips' head speeds;
@@ -129,7 +136,7 @@ def stages_(run_dir: Path | None, batches: int, threads: int | None) -> None:
     if threads:
         torch.set_num_threads(threads)
     run_dir = run_dir.absolute() if run_dir else newest_run(root)
-    found = prove(root, run_dir, batches, report=tell)
+    found = prove(root, run_dir, batches, report=tell, more=[DataRoot(path.absolute()) for path in more])
     click.echo(f"{to_markdown(grid(found))}\n")
     for bar, met in bars(found):
         click.echo(f"{'yes' if met else 'NO '}  {bar}")

@@ -17,7 +17,9 @@ FILE = click.Path(path_type=Path)
 @click.command()
 @click.argument("stage", type=click.Choice(["image", "video", "speed"]))
 @click.argument("run_dir", type=FILE)
-@click.option("--start", type=FILE, help="Checkpoint folder to start from; video and speed need one.")
+@click.option(
+    "--start", type=FILE, help="Checkpoint folder to start from; for video and speed the newest of the stage before."
+)
 @click.option("--preset", default="TINY", show_default=True, help="Sizes and numbers: TINY or PAPER.")
 @click.option("--steps", type=int, help="Optimizer steps; the preset's otherwise.")
 @click.option("--batch-size", type=int, help="Clips a step; the preset's otherwise.")
@@ -53,11 +55,13 @@ def train(
     `python -m emo_model.train RUN_DIR/run.json`.
     """
     from emo_model.config import preset as sizes_of
-    from emo_model.data.manifests import manifest_path
+    from emo_model.data.manifests import has_rows, manifest_path
     from emo_model.data.store import DataRoot
+    from emo_model.train import stages
     from emo_model.train.__main__ import main
     from emo_model.train.begin import begin, provenance
     from emo_model.train.config import RunSpec
+    from emo_model.train.finished import newest
     from emo_model.train.ranks import GRACE_S
     from emo_model.train.slurm import submit
 
@@ -65,12 +69,15 @@ def train(
     clips = "stage1" if stage == "image" else "stage2"
     heldout = manifest_path(root, f"held_out_{clips}")
     manifest, run_file = manifest_path(root, f"train_{clips}"), run_dir / "run.json"
+    if start is None and (before := stages.stage(stage).follows):
+        start = RunSpec.read(run_file).start if run_file.exists() else newest(root, before)
+        click.echo(f"starting from {start}", err=True)
     spec = RunSpec(
         stage=stage,
         preset=preset,
         start=start and start.absolute(),  # a job may run elsewhere
         manifest=manifest,
-        heldout=heldout if _has_rows(heldout) else None,
+        heldout=heldout if has_rows(heldout) else None,
         root=root.path,
         run_dir=run_dir,
         speed_buckets=_buckets(root) if stage == "speed" else None,
@@ -93,12 +100,6 @@ def _named(changed: tuple[str, ...]) -> dict[str, str]:
         if "=" not in text:
             raise UserError(f"{text!r}: NAME=VALUE is wanted; run: emo train --set ema_decay=0.999")
     return dict(text.split("=", 1) for text in changed)
-
-
-def _has_rows(manifest: Path) -> bool:
-    import pyarrow.parquet as pq
-
-    return manifest.is_file() and pq.ParquetFile(manifest).metadata.num_rows > 0
 
 
 def _buckets(root: "DataRoot") -> "SpeedBuckets":

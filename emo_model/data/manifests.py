@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from emo_model.data.policy import Policy
 from emo_model.data.records import MANIFEST, REJECTED
@@ -73,6 +74,11 @@ def _write(
 def manifest_path(root: DataRoot, name: str) -> Path:
     """5_manifest/NAME.parquet, for example of `train_stage2` or `held_out_stage2`."""
     return root.folder("5_manifest") / f"{name}.parquet"
+
+
+def has_rows(manifest: Path) -> bool:
+    """Whether the manifest is there and holds a clip."""
+    return manifest.is_file() and pq.ParquetFile(manifest).metadata.num_rows > 0
 
 
 def judge(root: DataRoot, policy: Policy) -> pa.Table:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 from diffusers import DDIMScheduler
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.dataset import ClipDataset
+from emo_model.data.manifests import has_rows, manifest_path
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.evaluate.bootstrap import intervals
@@ -31,9 +33,10 @@ from emo_model.networks.emo import EMO
 from emo_model.train import checkpoint, stages
 from emo_model.train.config import RunSpec, TrainConfig
 from emo_model.train.finished import finished_runs
-from emo_model.train.learned import chain
+from emo_model.train.learned import chain, learned_from
 from emo_model.train.loop import Clips
 from emo_model.train.objective import Draw, Objective, fixed_draw
+from emo_model.train.stages import Stage
 
 Losses = NDArray[np.float64]  # (Q,) one a question
 Interval = tuple[float, float]
@@ -77,15 +80,22 @@ class Comparison:
 
 
 def prove(
-    root: DataRoot, run: Path, batches: int = 16, size: int = 8, report: Callable[[Comparison], None] = lambda _: None
+    root: DataRoot,
+    run: Path,
+    batches: int = 16,
+    size: int = 8,
+    report: Callable[[Comparison], None] = lambda _: None,
+    more: Sequence[DataRoot] = (),
 ) -> list[Comparison]:
     """All comparisons of a finished run and the runs it went on from, first stage first; written to RUN/proof.json.
 
-    UserError where a run is not finished, or does not start where the one before it ended.
+    more: data roots all of whose clips are asked about as well, as people held out: few clips make wide intervals.
+    UserError where a run is not finished, does not start where the one before it ended, or learned from one of them.
     """
     found = []
+    _require_strangers(more, run)
     for run_dir in reversed(chain(run)):
-        for comparison in _stage(root, run_dir, batches, size):
+        for comparison in _stage(root, run_dir, batches, size, more):
             found.append(comparison)
             report(comparison)
     value = {"comparisons": [asdict(c) for c in found], "bars": [{"bar": bar, "met": met} for bar, met in bars(found)]}
@@ -104,28 +114,50 @@ def newest_run(root: DataRoot) -> Path:
 # ---- a stage ----
 
 
-def _stage(root: DataRoot, run_dir: Path, batches: int, size: int) -> Iterator[Comparison]:
+def _stage(root: DataRoot, run_dir: Path, batches: int, size: int, more: Sequence[DataRoot]) -> Iterator[Comparison]:
     models, scheduler, config = _models(run_dir)
     stage = stages.stage(RunSpec.read(run_dir / "run.json").stage)
     for people, name in PEOPLE.items():
-        if not (run_dir / f"{name}.parquet").is_file():
+        manifests = [(run_dir / f"{name}.parquet", root)]
+        if people == "held out":
+            manifests += [(path, other) for other in more for path in _manifests(other, stage)]
+        datasets = [ClipDataset(path, of, stage, models[END].config) for path, of in manifests if has_rows(path)]
+        if not datasets:
             continue
-        clips = ClipDataset(run_dir / f"{name}.parquet", root, stage, models[END].config)
+        clips, *others = datasets
+        clips.clips += [clip for other in others for clip in other.clips]
         asked = questions(clips, Objective(models[END], scheduler, stage, config), batches, size)
 
         def answers(model: EMO, asked: Sequence[Question] = asked) -> Losses:
             return losses(Objective(model, scheduler, stage, config), asked)
 
         end = answers(models[END])
-        others = {START: answers(models[START])}
+        compared = {START: answers(models[START])}
         if "speed" in stage.reads:
             if len(set(clips.clip_ids)) > 1:
                 drawn = [answers(models[END], with_speeds_of_other_clips(asked, seed)) for seed in range(OTHER_DRAWS)]
-                others[OTHERS] = np.mean(drawn, axis=0)
+                compared[OTHERS] = np.mean(drawn, axis=0)
             unknown = [_with_speed(q, torch.full_like(q.batch["speed"], torch.nan)) for q in asked]
-            others[UNKNOWN] = answers(models[END], unknown)
-        for answer, loss in others.items():
+            compared[UNKNOWN] = answers(models[END], unknown)
+        for answer, loss in compared.items():
             yield compare(asked, loss, end, stage=stage.name, people=people, answers=(answer, END))
+
+
+def _manifests(root: DataRoot, stage: Stage) -> list[Path]:
+    """Between them all clips of a data root that satisfy the stage's needs."""
+    purpose = "stage2" if stage.video else "stage1"
+    return [manifest_path(root, f"{side}_{purpose}") for side in ("train", "held_out")]
+
+
+def _require_strangers(more: Sequence[DataRoot], run: Path) -> None:
+    known = learned_from(run, "identity_id")
+    for root in more:
+        paths = [path for path in _manifests(root, stages.SPEED) if has_rows(path)]
+        if not paths:
+            raise UserError(f"{root.path} holds no clip for stage 2; run: EMO_DATA={root.path} emo prepare FOLDER")
+        people = {name for path in paths for name in pq.read_table(path)["identity_id"].to_pylist()}
+        if both := sorted(people & known):
+            raise UserError(f"{run.name} learned from {', '.join(both)}, whom {root.path} shows; they are not held out")
 
 
 def _models(run_dir: Path) -> tuple[dict[str, EMO], DDIMScheduler, TrainConfig]:

@@ -1,10 +1,13 @@
 """Sample media: the registry is complete, a changed file is seen, and the real files are what it says."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from emo_model import samples
+from emo_model.cli import main
 from emo_model.errors import UserError
 
 
@@ -38,3 +41,20 @@ def test_the_videos_are_as_long_and_as_loud_as_their_entries_say() -> None:
             assert f"{video.width}x{video.height}" in sample.shows, sample.path
             assert f"{float(video.duration * video.time_base):.1f} s" in sample.shows, sample.path
             assert bool(container.streams.audio) == ("no sound track" not in sample.shows), sample.path
+
+
+@pytest.mark.weights
+def test_people_are_rendered_by_the_name_of_their_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    media = samples.default_folder()
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(media / "portraits/astronaut.png", tmp_path / folder / "eileen.png")
+    one, twin = (str(tmp_path / folder / "eileen.png") for folder in ("here", "there"))
+    run = lambda *words: CliRunner().invoke(main, ["samples", "render", str(tmp_path / "out"), *words])  # noqa: E731
+    done = run(one, "--videos", "2", "--seconds", "0.5", "--voice", str(media / "voices/silero_test.wav"))
+    assert done.exit_code == 0 and "emo prepare" in done.output
+    assert sorted(path.name for path in (tmp_path / "out/eileen").glob("*.mp4")) == [
+        "rendered_eileen_0.mp4", "rendered_eileen_1.mp4",
+    ]  # fmt: skip
+    twins = run(one, twin)
+    assert twins.exit_code == 2 and "2 people, but 1 names" in twins.output

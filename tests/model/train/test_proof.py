@@ -13,11 +13,15 @@ from click.testing import CliRunner
 
 from emo_model import diffusion
 from emo_model.cli import main
+from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.train import proof, stages
-from emo_model.train.config import TINY_TRAIN
+from emo_model.train.begin import begin, provenance
+from emo_model.train.config import TINY_TRAIN, RunSpec
+from emo_model.train.loop import train
 from emo_model.train.objective import Draw, Objective
 from emo_model.train.proof import Comparison, Question, bars, compare, questions, with_speeds_of_other_clips
+from tests.model.clips_on_disk import make_root
 from tests.model.networks.small import SMALL, small
 from tests.model.train.moving_faces import MovingFaces
 
@@ -183,3 +187,37 @@ def test_a_run_that_did_not_start_where_its_record_says_is_refused(tmp_path):
     shutil.copytree(folder / "checkpoints" / "step-0000001", folder / "start")
     with pytest.raises(UserError, match="did not start from .*start as it is now"):
         proof._models(folder)
+
+
+def finished_chain(root: DataRoot) -> Path:
+    """Two trained steps of a stage-1 run on `root`'s clips, with two of its own held out."""
+    manifest = root.folder("5_manifest") / "train.parquet"
+    held = root.folder("5_manifest") / "held_out_stage1.parquet"
+    shutil.copy(manifest, held)
+    spec = RunSpec(
+        stage="image", manifest=manifest, heldout=held, root=root.path, run_dir=root.path / "6_checkpoints/image/run",
+        steps=2, batch_size=1, threads=1, provenance=provenance(manifest),
+    )  # fmt: skip
+    begin(spec)
+    train(spec)
+    return spec.run_dir
+
+
+def test_clips_of_another_data_root_are_asked_about_as_held_out(tmp_path):
+    root = make_root(tmp_path / "one", {"ann": 20, "bob": 20})
+    run = finished_chain(root)
+    strangers = make_root(tmp_path / "two", {"cleo": 20, "dora": 20, "eve": 20})
+    folder = strangers.folder("5_manifest")
+    for name in ("train_stage1", "train_stage2"):
+        shutil.copy(folder / "train.parquet", folder / f"{name}.parquet")
+    alone = proof.prove(root, run, 4, 4)
+    both = proof.prove(root, run, 4, 4, more=[strangers])
+    clips = {(c.people, c.clips) for c in alone}, {(c.people, c.clips) for c in both}
+    assert clips == ({("held out", 2), ("training", 2)}, {("held out", 5), ("training", 2)})
+    known = make_root(tmp_path / "three", {"bob": 20, "fay": 20})
+    shutil.copy(known.folder("5_manifest") / "train.parquet", known.folder("5_manifest") / "train_stage2.parquet")
+    with pytest.raises(UserError, match="learned from bob, whom .*three shows"):
+        proof.prove(root, run, 4, 4, more=[known])
+    empty = DataRoot(tmp_path / "four").create()
+    with pytest.raises(UserError, match="holds no clip for stage 2; run: EMO_DATA=.*four emo prepare"):
+        proof.prove(root, run, 4, 4, more=[empty])
