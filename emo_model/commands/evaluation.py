@@ -130,7 +130,8 @@ def stages_(run_dir: Path | None, batches: int, threads: int | None, more: tuple
     from emo_model.train.proof import Comparison, bars, grid, newest_run, prove
 
     def tell(comparison: Comparison) -> None:
-        click.echo(f"{comparison.stage}, people {comparison.people}, {' -> '.join(comparison.answers)}", err=True)
+        asked = f"{comparison.stage}, people {comparison.people}, {' -> '.join(comparison.answers)}"
+        click.echo(f"{asked}: {comparison.change:+.2%}", err=True)
 
     root = DataRoot.from_environment().require()
     if threads:

@@ -30,7 +30,7 @@ def newest(root: "DataRoot", stage: str = "speed") -> Path:
     """The checkpoint of the run of a stage that finished last. UserError where none has."""
     if not (runs := finished_runs(root, stage)):
         raise UserError(
-            f"no finished run of stage {stage} in {root.path}; run: emo train {stage} (or name a checkpoint)"
+            f"no finished run of stage {stage} in {root.path}; run: emo train {stage}, or name a checkpoint"
         )
     last = last_checkpoint(runs[-1])
     assert last is not None, "it has finished"

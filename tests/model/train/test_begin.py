@@ -56,3 +56,27 @@ def test_emo_train_leaves_what_repeats_it_and_from_whom_it_learned(
     assert train(2)[0] == 0 and RunSpec.read(tmp_path / "run" / "run.json").steps == 2  # longer than was begun
     code, said = train(2, seed=1)
     assert code == 2 and "was begun with other numbers or clips (seed)" in said
+
+
+def test_a_stage_starts_from_the_newest_finished_one_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_root(tmp_path / "root", {"ann": 20, "bob": 20})
+    for name in ("train_stage1", "train_stage2"):
+        shutil.copy(root.folder("5_manifest") / "train.parquet", manifest_path(root, name))
+    monkeypatch.setenv("EMO_DATA", str(root.path))
+    run = {stage: root.folder("6_checkpoints") / stage / "run" for stage in ("image", "video")}
+
+    def train(stage: str, steps: int = 1) -> tuple[int, str]:
+        options = ["--steps", str(steps), "--batch-size", "1", "--threads", "1"]
+        done = CliRunner().invoke(main, ["train", stage, str(run[stage]), *options])
+        return done.exit_code, done.output
+
+    assert train("video") == (2, f"emo: no finished run of stage image in {root.path}; run: emo train image, or name a "
+                                 "checkpoint\n")  # fmt: skip
+    assert train("image")[0] == 0
+    train("video")  # the clips' features are other ones than TINY's, which stops it; where it starts is settled
+    begun = RunSpec.read(run["video"] / "run.json").start
+    assert begun == run["image"] / "checkpoints" / "step-0000001"
+    (later := root.folder("6_checkpoints") / "image" / "later").mkdir()
+    shutil.copytree(run["image"], later, dirs_exist_ok=True)
+    train("video", steps=2)
+    assert RunSpec.read(run["video"] / "run.json").start == begun  # a run that goes on keeps its start
