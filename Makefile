@@ -83,7 +83,7 @@ proof: media
 HELD_OUT := $(EMO_DATA)/held_out
 proof-stages: media
 	@$(PY) -m emo_model samples render $(HELD_OUT)_videos $(EMO_SAMPLES)/portraits/* \
-	    --voice $(EMO_SAMPLES)/voices/silero_test.wav --videos 8 --seconds 3.5 --seed 50
+	    --voice $(EMO_SAMPLES)/voices/silero_test.wav --videos 16 --seconds 3.1 --seed 50
 	@EMO_DATA=$(HELD_OUT) $(PY) -m emo_model prepare $(HELD_OUT)_videos --identity folder
 	@$(PY) -m emo_model train speed $(EMO_DATA)/6_checkpoints/speed/proof --threads 2
 	@$(PY) -m emo_model proof stages $(EMO_DATA)/6_checkpoints/speed/proof --held-out $(HELD_OUT) --batches 32
