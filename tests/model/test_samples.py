@@ -57,4 +57,4 @@ def test_people_are_rendered_by_the_name_of_their_picture(tmp_path: Path, monkey
         "rendered_eileen_0.mp4", "rendered_eileen_1.mp4",
     ]  # fmt: skip
     twins = run(one, twin)
-    assert twins.exit_code == 2 and "2 people, but 1 names" in twins.output
+    assert twins.exit_code == 2 and "2 people are wanted, but only 1 names" in twins.output
