@@ -131,9 +131,9 @@ def samples_render(
     if not (people and voices):
         samples.fetch(media)
     named = {path.stem: path for path in people} or samples.people(media)
-    if people and len(named) < len(people):
+    if twice := sorted(str(path) for path in people if named[path.stem] != path):
         raise UserError(
-            f"{len(people)} people are wanted, but only {len(named)} names: rename the files that share one"
+            f"{', '.join(twice)}: another file has that name, and a person is called as the file; rename one"
         )
     spoken = voices or samples.voices(media)
     render_set(folder, people=named, voices=spoken, videos=videos, seconds=seconds, seed=seed, progress=click.echo)

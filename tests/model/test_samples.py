@@ -44,7 +44,7 @@ def test_the_videos_are_as_long_and_as_loud_as_their_entries_say() -> None:
 
 
 @pytest.mark.weights
-def test_people_are_rendered_by_the_name_of_their_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_people_are_rendered_by_the_name_of_their_picture(tmp_path: Path) -> None:
     media = samples.default_folder()
     for folder in ("here", "there"):
         (tmp_path / folder).mkdir()
@@ -57,4 +57,4 @@ def test_people_are_rendered_by_the_name_of_their_picture(tmp_path: Path, monkey
         "rendered_eileen_0.mp4", "rendered_eileen_1.mp4",
     ]  # fmt: skip
     twins = run(one, twin)
-    assert twins.exit_code == 2 and "2 people are wanted, but only 1 names" in twins.output
+    assert twins.exit_code == 2 and f"{one}: another file has that name" in twins.output
