@@ -71,8 +71,9 @@ def test_the_protocol_hash_changes_with_every_field() -> None:
     base = Protocol("demo", ("a", "b"), ())
     changed = {
         "dataset": "hdtf", "clips": ("b", "a"), "seconds": 3.0, "fps": 25.0, "size": 512,
-        "bootstrap": 10, "seed": 1,
-        "version": 2, "extractors": ("x",),
+        "bootstrap": 10, "seed": 1, "version": 0, "extractors": ("x",), "name": "x", "split": "x", "truth": "raw",
+        "truth_sha256": "x", "resize": "x", "reference": "x", "sound": "x", "codec": "x", "frames": 1, "windows": 1,
+        "reconstruction": "PAPER",
     }  # fmt: skip
     assert set(changed) == {field.name for field in dataclasses.fields(Protocol)}
     hashes = {dataclasses.replace(base, version=1).hash}
