@@ -91,7 +91,7 @@ def _look(pair: VideoPair, protocol: Protocol, root: Path) -> list[tuple[bool, s
         return [(True, f"{path.name} cannot be used: {error}")]
     said = []
     has, wanted = known.duration_s, min(real.duration_s, protocol.seconds)
-    if has <= 1.5 / known.fps:
+    if not known.fps or has <= 1.5 / known.fps:
         said.append((True, "one frame: a picture, no video"))
     elif has < wanted - 1.5 / min(known.fps, protocol.fps):
         said.append((True, f"{has:.2f} s long, {wanted:.2f} s are measured"))

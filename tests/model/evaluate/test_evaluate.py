@@ -1,10 +1,9 @@
 """The pass over all clips: controls, dashes with reasons, intervals over people; then table and report."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -26,59 +25,14 @@ from emo_model.evaluate import (
     write_report,
     write_table,
 )  # fmt: skip
-from emo_model.evaluate.extractors import FAMILIES, Extractor, Family
 from emo_model.evaluate.protocol import PinnedExtractor
-from emo_model.evaluate.scores import Observation, Score, counted, frechet_score
 from emo_model.evaluate.table import TABLE_1, TABLE_2, measured, not_measured, published, to_csv
-from emo_model.evaluate.video import Video
 
-COLOUR = Extractor("mean-colour", (), is_reference=True)
-
-
-class MeanColour:
-    """A distance between mean colours of frames: stands where networks stand, and needs none."""
-
-    broken = False
-    decoded = 0
-
-    def __init__(self, extractor: Extractor) -> None:
-        del extractor
-
-    def observe(self, video: Video) -> Observation:
-        values = video.frames.mean((1, 2)) + np.arange(len(video.frames))[:, None] % 7
-        return Observation.full(values * np.nan if self.broken and not video.still else values)
-
-    def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
-        return {"colour": Score(frechet_score(real, generated, "frame"), *counted(generated))}
-
-
-@pytest.fixture
-def colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
-    monkeypatch.setattr(observe, "load", lambda family, extractor: MeanColour(extractor))
-    monkeypatch.setattr(MeanColour, "broken", False)
-
-
-def protocol(*clips: str, seconds: float = 1.0) -> Protocol:
-    return Protocol("demo", clips, (PinnedExtractor("colour", "mean-colour", ""),), seconds=seconds, size=64)
-
-
-@pytest.fixture
-def pairs(moving: Callable[..., Path]) -> list[VideoPair]:
-    """Three clips of two people; what is generated is 10 brighter."""
-    return [
-        VideoPair(f"c{i}", person, moving(f"real{i}", seed=i), moving(f"ours{i}", seed=i, level=10))
-        for i, person in enumerate(("ann", "ann", "bob"))
-    ]
+from .conftest import MeanColour, measure, protocol
 
 
 def run(pairs: list[VideoPair], **values: float) -> dict[str, EvaluationRow]:
     return measure({"ours": pairs}, protocol("c0", "c1", "c2", **values))
-
-
-def measure(methods: dict[str, list[VideoPair]], frozen: Protocol, **values: object) -> dict[str, EvaluationRow]:
-    found = evaluate_methods(methods, frozen, root="", metrics=("colour",), **values)
-    return {row.method: row for row in found.rows}
 
 
 @pytest.mark.usefixtures("colour")
