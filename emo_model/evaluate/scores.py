@@ -90,11 +90,13 @@ def require_found(observations: Sequence[Observation], whose: str) -> list[Obser
     return some
 
 
-def frechet_score(real: Sequence[Observation], generated: Sequence[Observation], sample: str) -> float:
+def frechet_score(
+    real: Sequence[Observation], generated: Sequence[Observation], sample: str, *, biased: bool = False
+) -> float:
     """Fréchet distance of all samples of `generated` to all of `real`, pooled over clips."""
     sides = []
     for whose, observations in (("real", real), ("generated", generated)):
-        gaussian = Gaussian()
+        gaussian = Gaussian(biased)
         for observation in require_found(observations, whose):
             gaussian.add(observation.samples)
         if gaussian.n < 2:

@@ -28,7 +28,8 @@ class View:
 
 def track(rotations: Rotation) -> FaceTrack:
     count = len(rotations)
-    return FaceTrack(np.ones(count, bool), np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 52)))
+    still = np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 3)), np.zeros((count, 52))
+    return FaceTrack(np.ones(count, bool), *still)
 
 
 def turn_by(degrees: float, frames: int) -> Rotation:
