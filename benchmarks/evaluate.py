@@ -4,7 +4,7 @@ against each metric by itself, as the reference pipelines run.
     python benchmarks/evaluate.py [--seconds 4] [--size 256] [--fps 25]
 
 Videos are those of EMO_DEVELOPMENT_VIDEOS that show HDTF's people, else the samples'; the method is the real clip,
-encoded again. The networks are timed inside the same pass, so that a busy machine slows both sides of the first ratio alike.
+encoded again. The networks are timed inside the same pass: a busy machine slows both sides of the first ratio alike.
 Metrics without weights on this machine are left out, and named.
 """
 

@@ -16,7 +16,8 @@ def intervals(
 
     groups: of each observation; statistic: indices of observations, some of them repeated -> its numbers by name. A
     number that fewer than half of the draws have gets no interval, and nothing gets one where there is one group.
-    `around`: values of numbers that resampling shifts: the draws' median is moved there, and no positive one's end below 0.
+    `around`: values of numbers that resampling shifts: the draws' median is moved there, no end of a positive one's
+    below 0.
     """
     names = sorted(set(groups))
     if len(names) < 2:
