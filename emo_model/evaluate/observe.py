@@ -19,11 +19,11 @@ from emo_model.errors import UserError
 
 from .clips import VideoPair
 from .controls import COPY, GROUND_TRUTH, RECONSTRUCTION, SHUFFLED, others, reconstructed
-from .extractors import Extractor
+from .extractors import Extractor, Family
 from .features import Features, key_of
 from .methods import Finding, reason
 from .protocol import Protocol
-from .scores import Observation, Score
+from .scores import Observation, Score, drawn
 from .video import Unreadable, Video, has_sound, open_video
 
 _CLASSES = {
@@ -136,6 +136,7 @@ class Pass:
         self.clips = [RealClip(next(iter(found.values())), root, protocol) for found in self._answers.values()]
         self.identities = [clip.pair.identity for clip in self.clips]
         self._keys: dict[tuple[str, str], list[str]] = {}  # (row, family) -> key of each clip
+        self._real: dict[str, list[Observation]] = {}
         self._metrics: dict[str, Metric] = {}
 
     def observe(self, report: Report) -> None:
@@ -151,10 +152,20 @@ class Pass:
             clip.forget()
             report({"clip": clip.pair.clip_id, "done": done, "of": len(self.clips)})
 
-    def seen(self, row: str, family: str) -> list[Observation] | None:
-        """What a family saw of a row, a clip each; None where it was not to look."""
-        keys = self._keys.get((row, family))
-        return None if keys is None else [self.store.read(key) for key in keys]
+    def seen(self, row: str, family: Family) -> list[Observation] | None:
+        """What a family saw of a row, a clip each: N samples in all of a distance; None where it was not to look.
+
+        The ground truth is asked for with every row: it is the same objects each time.
+        """
+        if (known := self._real.get(family.name)) is not None and row == GROUND_TRUTH:
+            return known
+        if (keys := self._keys.get((row, family.name))) is None:
+            return None
+        whole, n = [self.store.read(key) for key in keys], self.protocol.samples(family)
+        found = whole if n is None else drawn(whole, n, self.protocol.seed)
+        if row == GROUND_TRUTH:
+            self._real[family.name] = found
+        return found
 
     def metric(self, family: str) -> Metric:
         """Loaded when first asked for."""
