@@ -2,6 +2,7 @@
 sfd_face.pth.
 """
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,12 @@ class S3FD(nn.Module):
         self.vgg = nn.ModuleList(layers)
         self.L2Norm3_3, self.L2Norm4_3, self.L2Norm5_3 = L2Norm(256), L2Norm(512), L2Norm(512)
         self.extras = nn.ModuleList(
-            [nn.Conv2d(1024, 256, 1), nn.Conv2d(256, 512, 3, 2, 1), nn.Conv2d(512, 128, 1), nn.Conv2d(128, 256, 3, 2, 1)]
+            [
+                nn.Conv2d(1024, 256, 1),
+                nn.Conv2d(256, 512, 3, 2, 1),
+                nn.Conv2d(512, 128, 1),
+                nn.Conv2d(128, 256, 3, 2, 1),
+            ]
         )
         self.loc = nn.ModuleList([nn.Conv2d(width, 4, 3, padding=1) for width in WIDTHS])
         self.conf = nn.ModuleList([nn.Conv2d(w, 2 if i else 4, 3, padding=1) for i, w in enumerate(WIDTHS)])
@@ -125,7 +131,7 @@ def track(network: S3FD, frames: np.ndarray, gap: int = 25) -> np.ndarray:
 def bridged(boxes: np.ndarray, gap: int) -> np.ndarray:
     """(T, 4) with every run of at most `gap` NaN rows between two boxes filled by straight lines."""
     known, out = np.flatnonzero(np.isfinite(boxes[:, 0])), boxes.copy()
-    for before, after in zip(known[:-1], known[1:], strict=True):
+    for before, after in itertools.pairwise(known):
         if 1 < after - before <= gap + 1:
             share = np.arange(1, after - before)[:, None] / (after - before)
             out[before + 1 : after] = boxes[before] + share * (boxes[after] - boxes[before])
