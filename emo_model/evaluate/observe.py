@@ -28,12 +28,21 @@ from .video import Unreadable, Video, has_sound, open_video
 
 _CLASSES = {
     "fid": "fid.FID",
+    "clean_fid": "fid.CleanFID",
     "fvd": "fvd.FVD",
+    "fvd_styleganv": "fvd.StyleGANVFVD",
+    "fvd_videogpt": "fvd.VideoGPTFVD",
     "f_sim": "identity.FaceSimilarity",
     "e_fid": "expression.Expression",
+    "p_fid": "expression.HeadPose",
     "syncnet": "sync.SyncNetScore",
     "motion": "motion.HeadMotion",
+    "blink": "motion.BlinkRate",
     "mouth_sync": "motion.MouthSync",
+    "beat": "motion.BeatAlignment",
+    "pictures": "pictures.Fidelity",
+    "seams": "pictures.Seams",
+    "lpips": "lpips.PerceptualDistance",
 }
 HEAR = {"syncnet", "mouth_sync"}  # families that listen: what another voice can change
 Report = Callable[[dict[str, Any]], None]

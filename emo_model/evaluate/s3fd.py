@@ -2,6 +2,7 @@
 sfd_face.pth.
 """
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -130,7 +131,7 @@ def track(network: S3FD, frames: np.ndarray, gap: int = 25) -> np.ndarray:
 def bridged(boxes: np.ndarray, gap: int) -> np.ndarray:
     """(T, 4) with every run of at most `gap` NaN rows between two boxes filled by straight lines."""
     known, out = np.flatnonzero(np.isfinite(boxes[:, 0])), boxes.copy()
-    for before, after in zip(known[:-1], known[1:], strict=True):
+    for before, after in itertools.pairwise(known):
         if 1 < after - before <= gap + 1:
             share = np.arange(1, after - before)[:, None] / (after - before)
             out[before + 1 : after] = boxes[before] + share * (boxes[after] - boxes[before])
