@@ -26,7 +26,7 @@ from .controls import CONTROLS, GROUND_TRUTH, HALVES, SHUFFLED, is_control
 from .extractors import ALL, Extractor, Family, family_of, metric_name
 from .features import Features
 from .methods import Finding, look_over
-from .observe import HEAR, Metric, Pass, Report
+from .observe import Metric, Pass, Report
 from .outputs import ClipScore, Evaluation, Moment
 from .protocol import Protocol
 from .rows import EvaluationRow
@@ -188,7 +188,7 @@ def _sides(family: Family, row: str, seen: Pass) -> _Sides | str | None:
     """What a row of the table compares, (real, generated), or why it has no number; None: it is not asked."""
     real = seen.seen(GROUND_TRUTH, family)
     assert real is not None, "every family looks at the ground truth"
-    if row == SHUFFLED and family.name not in HEAR:
+    if row == SHUFFLED and not family.hears:
         return None
     if row == GROUND_TRUTH:
         return "a distance to itself" if family.is_distance else (real, real)

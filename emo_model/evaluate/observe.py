@@ -19,7 +19,7 @@ from emo_model.errors import UserError
 
 from .clips import VideoPair
 from .controls import COPY, GROUND_TRUTH, RECONSTRUCTION, SHUFFLED, others, reconstructed
-from .extractors import Extractor, Family
+from .extractors import FAMILIES, Extractor, Family
 from .features import Features, key_of
 from .methods import Finding, reason
 from .protocol import Protocol
@@ -44,7 +44,6 @@ _CLASSES = {
     "seams": "pictures.Seams",
     "lpips": "lpips.PerceptualDistance",
 }
-HEAR = {"syncnet", "mouth_sync"}  # families that listen: what another voice can change
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -192,7 +191,10 @@ class Pass:
             key = key_of(self.reconstruction, clip.key)
             yield _Answer(self.reconstruction, key, lambda: reconstructed(clip.video, preset), every)
         if SHUFFLED in self.controls and voice is not None:
-            key, heard = key_of(SHUFFLED, file_sha256(voice), clip.key), [name for name in every if name in HEAR]
+            key, heard = (
+                key_of(SHUFFLED, file_sha256(voice), clip.key),
+                [name for name in every if FAMILIES[name].hears],
+            )
             yield _Answer(SHUFFLED, key, lambda: clip.video.with_sound(voice), heard)
         for method, pair in self._answers[clip.pair.clip_id].items():
             if not self.failed[method]:
