@@ -9,7 +9,7 @@ import importlib
 import os
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ _deform_conv2d_backward(Tensor grad, Tensor x, Tensor weight, Tensor offset, Ten
 _declared: list[torch.library.Library] = []  # a library that is collected takes its operators along
 
 
-def oracle(module: str, *, bare: tuple[str, ...] = (), stubs: Mapping[str, Any] | None = None) -> Any:
+def oracle(module: str, *, bare: tuple[str, ...] = (), stubs: tuple[str, ...] = ()) -> Any:
     """A module of a reference implementation; skips, with the command, where they are not installed.
 
-    `bare`: packages of it, outermost first, whose __init__ is not run. `stubs`: modules that stand where the module
-    imports what the test does not call.
+    `bare`: packages of it, outermost first, whose __init__ is not run. `stubs`: names of what the module imports
+    and the test does not call.
     """
     if not FOLDER.is_dir():
         pytest.skip("run: make oracles")
@@ -53,9 +53,10 @@ def oracle(module: str, *, bare: tuple[str, ...] = (), stubs: Mapping[str, Any] 
     for package in bare:
         if package not in sys.modules:
             sys.modules[package] = _without_init(package)
-    for name, stub in (stubs or {}).items():
-        sys.modules.setdefault(name, stub)
-    return importlib.import_module(module)
+    with pytest.MonkeyPatch.context() as patch:  # other libraries ask whether these are installed
+        for name in stubs:
+            patch.setitem(sys.modules, name, types.ModuleType(name))
+        return importlib.import_module(module)
 
 
 def _without_init(package: str) -> types.ModuleType:

@@ -108,8 +108,7 @@ def detectors(tmp_path_factory: pytest.TempPathFactory) -> tuple[s3fd.S3FD, torc
     state = randomise(theirs)
     for i in range(6):
         state[f"loc.{i}.weight"] *= 0.05
-        state[f"conf.{i}.weight"] *= 0.3
-        state[f"conf.{i}.bias"][-1] += 2.0 if i < 3 else -9.0  # large boxes would suppress all others
+        state[f"conf.{i}.bias"][-1] += 2.3 if i < 2 else -99.0  # large boxes would suppress all others
     file = tmp_path_factory.mktemp("s3fd") / "sfd_face.pth"
     torch.save(state, file)
     theirs.load_state_dict(state)
