@@ -152,7 +152,6 @@ def load_i3d(path: Path) -> I3D:
         state[f"{ours}.norm.weight"] = np.ones_like(p["BatchNorm_0"]["bias"])
         state[f"{ours}.norm.running_mean"] = s["BatchNorm_0"]["mean"].reshape(-1)
         state[f"{ours}.norm.running_var"] = s["BatchNorm_0"]["var"].reshape(-1)
-        state[f"{ours}.norm.num_batches_tracked"] = np.zeros((), np.int64)
 
     for name in ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"):
         unit(name, name)
