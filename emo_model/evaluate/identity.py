@@ -129,7 +129,7 @@ def clip_means(observations: Sequence[Observation], whose: str) -> list[float]:
 
 
 def drift_per_minute(observation: Observation) -> float | None:
-    """Slope of a clip's samples over their times by least squares, a minute; None below two found samples with times."""
+    """Slope of a clip's samples over their times by least squares, a minute; None below two samples with times."""
     if observation.t_s is None:
         return None
     times = observation.t_s[observation.found] / 60

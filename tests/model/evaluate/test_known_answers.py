@@ -77,6 +77,12 @@ def test_valid_distances_are_those_of_the_overlap() -> None:
     np.testing.assert_array_equal(part, sync.distances(lips, voice, padding="valid"))
 
 
+def test_the_longest_run_is_a_faces_track() -> None:
+    assert sync.longest_run(np.array([1, 0, 1, 1, 1, 0, 1, 1], bool)) == slice(2, 5)
+    assert sync.longest_run(np.ones(4, bool)) == slice(0, 4)
+    assert sync.longest_run(np.zeros(4, bool)) == slice(0, 0)
+
+
 # F-SIM
 
 
