@@ -94,6 +94,30 @@ def test_the_whole_instance_is_ours(
     agree("SyncNet, whole pipeline after the crop", ours, (confidence, distance, offset), 1e-4)
 
 
+def test_crops_are_the_pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its _crop on frames in files, caught before they go through XVID."""
+    import cv2
+
+    stubs = ("scenedetect.video_manager", "ffmpeg")
+    module = oracle("syncnet_python.syncnet_pipeline", bare=PACKAGE, stubs=stubs)
+    rng = np.random.default_rng(6)
+    frames = rng.integers(0, 256, (15, 120, 160, 3)).astype(np.uint8)
+    corners = np.array([30.0, 20.0, 90.0, 95.0]) + rng.normal(0, 3, (15, 4))
+    corners[:, 2] += np.linspace(0, 60, 15)  # grows out of the frame
+    files = []
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), frame[..., ::-1])
+        files.append(str(tmp_path / f"{i}.png"))
+    written: list[np.ndarray] = []
+    writer = SimpleNamespace(write=lambda crop: written.append(crop.copy()), release=lambda: None)
+    monkeypatch.setattr(module.cv2, "VideoWriter", lambda *a: writer)
+    pipeline = object.__new__(module.SyncNetPipeline)
+    pipeline.cfg = SimpleNamespace(frame_rate=25, crop_scale=0.4, ffmpeg_bin="/nowhere/ffmpeg")
+    with pytest.raises(RuntimeError, match="FFmpeg not found"):  # after the frames
+        pipeline._crop({"frame": range(15), "bbox": corners}, files, tmp_path / "a.wav", tmp_path / "crop")
+    agree("SyncNet, crops", sync.face_crops(frames, corners), np.stack(written)[..., ::-1], 0)
+
+
 def test_mfcc_is_python_speech_features() -> None:
     import python_speech_features
 
