@@ -19,7 +19,7 @@ from emo_model.errors import UserError
 
 from .clips import VideoPair
 from .controls import COPY, GROUND_TRUTH, RECONSTRUCTION, SHUFFLED, others, reconstructed
-from .extractors import Extractor
+from .extractors import FAMILIES, Extractor
 from .features import Features, key_of
 from .methods import Finding, reason
 from .protocol import Protocol
@@ -44,7 +44,7 @@ _CLASSES = {
     "seams": "pictures.Seams",
     "lpips": "lpips.PerceptualDistance",
 }
-HEAR = {"syncnet", "mouth_sync"}  # families that listen: what another voice can change
+HEAR = {name for name, family in FAMILIES.items() if family.hears}  # what another voice can change
 Report = Callable[[dict[str, Any]], None]
 
 
