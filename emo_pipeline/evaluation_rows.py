@@ -106,8 +106,6 @@ def track(evaluation: "Evaluation", found: Generation, tracking: Tracking) -> Tr
                 ends = {"low": row.ci_low, "high": row.ci_high, "floor": row.floor}
                 numbers |= {row.metric: row.value}
                 numbers |= {f"{row.metric} {name}": value for name, value in ends.items() if value is not None}
-        if not numbers and method != OURS:
-            continue
         name = "evaluation" if method == OURS else f"evaluation of {method}"
         run = tracking.run(name, found.name, name)
         run.params(known | {"method": method, "named protocol": protocol.name})

@@ -89,42 +89,42 @@ def _look(pair: VideoPair, protocol: Protocol, root: Path) -> list[tuple[bool, s
         known, real = media.probe(path), media.probe(root / pair.real)
     except (media.MediaError, OSError) as error:
         return [(True, f"{path.name} cannot be used: {error}")]
-    said = []
     has, wanted = known.duration_s, min(real.duration_s, protocol.seconds)
-    if has <= 1.5 / known.fps:
-        said.append((True, "one frame: a picture, no video"))
-    elif has < wanted - 1.5 / min(known.fps, protocol.fps):
-        said.append((True, f"{has:.2f} s long, {wanted:.2f} s are measured"))
-    elif has > real.duration_s + 0.5:
-        said.append((False, f"{has - real.duration_s:.1f} s longer than the clip: its end is not looked at"))
+    if not known.fps or has <= 1.5 / known.fps:
+        return [(True, "one frame: a picture, no video")]
+    if has < wanted - 1.5 / min(known.fps, protocol.fps):
+        return [(True, f"{has:.2f} s long, {wanted:.2f} s are measured")]
+    said = []
+    if has > real.duration_s + 0.5:
+        said.append(f"{has - real.duration_s:.1f} s longer than the clip: its end is not looked at")
     if abs(known.fps - protocol.fps) > 0.01:
-        said.append((False, f"{known.fps:.4g} fps, read at {protocol.fps:g}"))
+        said.append(f"{known.fps:.4g} fps, read at {protocol.fps:g}")
     if known.is_vfr:
-        said.append((False, "frames at uneven times"))
+        said.append("frames at uneven times")
     if known.width != known.height:
-        said.append((False, f"{known.width} x {known.height} pixels, brought to a square"))
+        said.append(f"{known.width} x {known.height} pixels, brought to a square")
     elif known.width < protocol.size:
-        said.append((False, f"{known.width} x {known.height} pixels, enlarged to {protocol.size}"))
-    return said + ([] if said and said[0][0] else _listen(pair, protocol, root))
+        said.append(f"{known.width} x {known.height} pixels, enlarged to {protocol.size}")
+    return [(False, text) for text in (*said, *_listen(pair, protocol, root))]
 
 
-def _listen(pair: VideoPair, protocol: Protocol, root: Path) -> list[tuple[bool, str]]:
+def _listen(pair: VideoPair, protocol: Protocol, root: Path) -> list[str]:
     """What is wrong with the sound of a video that can be read."""
     try:
         if not has_sound(root / pair.generated):
             driven = "the driving voice is heard with it" if pair.sound else "and there is no driving voice"
-            return [(False, f"no sound of its own: {driven}")]
+            return [f"no sound of its own: {driven}"]
         voice = root / (pair.sound or pair.real)
         own, driving = (read_sound(path, protocol.seconds) for path in (root / pair.generated, voice))
     except Unreadable as error:
-        return [(False, str(error))]
+        return [str(error)]
     if driving is None or own is None:
         return []
     correlation, late_s = sound_shift(own, driving)
     if correlation < SAME_SOUND:
-        return [(False, "its sound is not the driving voice's")]
+        return ["its sound is not the driving voice's"]
     if abs(late_s) >= LATE_S:
-        return [(False, f"its sound is {abs(late_s) * 1000:.0f} ms {'late' if late_s > 0 else 'early'}")]
+        return [f"its sound is {abs(late_s) * 1000:.0f} ms {'late' if late_s > 0 else 'early'}"]
     return []
 
 

@@ -1,7 +1,7 @@
 """The pass over all clips: controls, dashes with reasons, intervals over people; then table and report."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,59 +26,18 @@ from emo_model.evaluate import (
     write_report,
     write_table,
 )  # fmt: skip
-from emo_model.evaluate.extractors import FAMILIES, Extractor, Family
+from emo_model.evaluate.extractors import FAMILIES, Family
+from emo_model.evaluate.methods import sentences
 from emo_model.evaluate.protocol import PinnedExtractor
-from emo_model.evaluate.scores import Observation, Score, counted, frechet_score
+from emo_model.evaluate.scores import Observation
 from emo_model.evaluate.table import TABLE_1, TABLE_2, measured, not_measured, published, to_csv
 from emo_model.evaluate.video import Video
 
-COLOUR = Extractor("mean-colour", (), is_reference=True)
-
-
-class MeanColour:
-    """A distance between mean colours of frames: stands where networks stand, and needs none."""
-
-    broken = False
-    decoded = 0
-
-    def __init__(self, extractor: Extractor) -> None:
-        del extractor
-
-    def observe(self, video: Video) -> Observation:
-        values = video.frames.mean((1, 2)) + np.arange(len(video.frames))[:, None] % 7
-        return Observation.full(values * np.nan if self.broken and not video.still else values)
-
-    def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
-        return {"colour": Score(frechet_score(real, generated, "frame"), *counted(generated))}
-
-
-@pytest.fixture
-def colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
-    monkeypatch.setattr(observe, "load", lambda family, extractor: MeanColour(extractor))
-    monkeypatch.setattr(MeanColour, "broken", False)
-
-
-def protocol(*clips: str, seconds: float = 1.0) -> Protocol:
-    return Protocol("demo", clips, (PinnedExtractor("colour", "mean-colour", ""),), seconds=seconds, size=64)
-
-
-@pytest.fixture
-def pairs(moving: Callable[..., Path]) -> list[VideoPair]:
-    """Three clips of two people; what is generated is 10 brighter."""
-    return [
-        VideoPair(f"c{i}", person, moving(f"real{i}", seed=i), moving(f"ours{i}", seed=i, level=10))
-        for i, person in enumerate(("ann", "ann", "bob"))
-    ]
+from .conftest import COLOUR, MeanColour, measure, protocol
 
 
 def run(pairs: list[VideoPair], **values: float) -> dict[str, EvaluationRow]:
     return measure({"ours": pairs}, protocol("c0", "c1", "c2", **values))
-
-
-def measure(methods: dict[str, list[VideoPair]], frozen: Protocol, **values: object) -> dict[str, EvaluationRow]:
-    found = evaluate_methods(methods, frozen, root="", metrics=("colour",), **values)
-    return {row.method: row for row in found.rows}
 
 
 @pytest.mark.usefixtures("colour")
@@ -90,6 +49,18 @@ def test_controls_stand_beside_the_method_and_the_shift_is_found(pairs: list[Vid
     assert {row.floor for row in rows.values()} == {rows[HALVES].value}
     assert (rows["ours"].n, rows[COPY].n, rows[HALVES].n) == (90, 90, 45)  # equal counts, halves are half
     assert rows["ours"].ci_low <= rows["ours"].value <= rows["ours"].ci_high
+
+
+def test_fewer_samples_than_numbers_are_said(pairs: list[VideoPair], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(MeanColour):
+        def observe(self, video: Video) -> Observation:
+            return Observation.full(np.random.default_rng(len(video.frames)).standard_normal((len(video.frames), 100)))
+
+    monkeypatch.setattr(observe, "load", lambda family, extractor: Wide(extractor))
+    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
+    found = evaluate_methods({"ours": pairs}, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
+    line = sentences(found.findings)[-1]
+    assert line.startswith("every method: colour is of 90 frames of 100 numbers each: read it against its floor")
 
 
 @pytest.mark.usefixtures("colour")
@@ -131,7 +102,10 @@ def test_the_shortest_video_sets_the_seconds_with_which_nobody_gets_a_dash(
     pairs: list[VideoPair], moving: Callable[..., Path]
 ) -> None:
     pairs[1] = VideoPair("c1", "ann", pairs[1].real, moving("short", seconds=0.7))
-    seconds = shortest_seconds(pairs, root="")
+    picture, broken = moving("picture", seconds=1 / 30), moving("broken")
+    broken.write_bytes(b"no video")
+    unusable = [VideoPair("c2", "bob", pairs[2].real, path) for path in (picture, broken)]
+    seconds = shortest_seconds([*pairs, *unusable], root="")  # these get their dashes; nobody else is cut short by them
     assert seconds == pytest.approx(21 / 30)
     assert run(pairs, seconds=seconds)["ours"].n == 63
     assert run(pairs, seconds=seconds + 1 / 30)["ours"].reason == "clip c1: 21 of 22 frames"
