@@ -11,17 +11,15 @@ import torch.nn.functional as F
 
 from emo_model.evaluate import fid, kid, pictures
 from emo_model.evaluate.frechet import Gaussian, frechet_distance
-from emo_model.evaluate.inception import Inception, load_inception
+from emo_model.evaluate.inception import load_inception
 from emo_model.evaluate.lpips import load_lpips
-from tests.oracles import agree, oracle, randomise
+from tests.model.evaluate import official_files
+from tests.oracles import agree, oracle
 
 
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """pt_inception-2015-12-05 as pytorch-fid publishes it, with random weights."""
-    file = tmp_path_factory.mktemp("inception") / "pt_inception-2015-12-05-6726825d.pth"
-    torch.save(randomise(Inception()), file)
-    return file
+    return official_files.inception(tmp_path_factory.mktemp("inception") / "pt_inception-2015-12-05-6726825d.pth")
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
