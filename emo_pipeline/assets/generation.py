@@ -148,7 +148,7 @@ def make_videos(
     }
     generate_manifest(
         model,
-        _manifest_of(root, clips, folder.with_suffix(".parquet")),
+        _manifest_of(root, clips, folder.with_name(f"{folder.name}.parquet")),
         root,
         folder,
         settings=Settings(**{**options, **given}),
