@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import scipy.io
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from emo_model.evaluate.deep3d import Deep3D
@@ -139,7 +140,9 @@ def arcface(file: Path) -> nn.Module:
 
 
 class _SmallSCRFD(nn.Module):
-    """SCRFD's nine outputs, flattened as the official file's are, from one convolution a stride."""
+    """SCRFD's nine outputs, flattened as the official file's are, from one convolution a stride; as in its feature
+    pyramid, coarse maps are brought to the finer ones' size, which the graph has to work out for itself.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -147,14 +150,17 @@ class _SmallSCRFD(nn.Module):
 
     def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
         parts: list[list[torch.Tensor]] = [[], [], []]
-        for level in self.maps:
-            scores, sides, points = level(x).split([2, 8, 20], 1)
+        maps = [level(x) for level in self.maps]
+        for fine, coarse in ((1, 2), (0, 1)):
+            maps[fine] = maps[fine] + F.interpolate(maps[coarse], size=maps[fine].shape[2:], mode="nearest") / 4
+        for level in maps:
+            scores, sides, points = level.split([2, 8, 20], 1)
             for part, (out, width) in enumerate(((scores.sigmoid(), 1), (sides.relu() + 0.5, 4), (points, 10))):
                 parts[part].append(out.permute(0, 2, 3, 1).reshape(-1, width))
         return [out for part in parts for out in part]
 
 
-def scrfd(file: Path, confidence: float = -1.8) -> nn.Module:
+def scrfd(file: Path, confidence: float = -1.3) -> nn.Module:
     """scrfd_10g_bnkps.onnx: confidences (shifted by `confidence`), boxes, points at strides 8, 16 and 32."""
     network = _SmallSCRFD()
     state = randomise(network, seed=2)
