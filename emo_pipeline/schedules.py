@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from emo_pipeline.jobs import retrain
+from emo_pipeline.jobs import evaluate, retrain
 from emo_pipeline.resources import Data
 from emo_pipeline.versions import (
     MANIFESTS,
@@ -27,11 +27,12 @@ UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 TRAINING_JOBS = ("retrain", "train_all")
+EVALUATED = ("generated_videos", "speed_ablation", "face_region_ablation", "champion_model")  # with a launchpad
 # assets of retrain that have a launchpad (emo_pipeline/assets)
 RETRAINED = (
     "eval_manifest",
     "base_weights", "image_checkpoint", "video_checkpoint", "speed_checkpoint",
-    "generated_videos", "speed_ablation", "face_region_ablation",
+    *EVALUATED,
 )  # fmt: skip
 
 
@@ -88,6 +89,24 @@ def policies_changed(instance: dg.DagsterInstance, data: Data) -> bool:
     return any(built[name] not in (None, asked[name]) for name in MANIFESTS)
 
 
+@dg.schedule(
+    job=evaluate, cron_schedule="0 1 * * *", execution_timezone="UTC", default_status=dg.DefaultScheduleStatus.STOPPED
+)
+def nightly_evaluation(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """01:00 UTC: the newest checkpoint is evaluated as the last one was, unless it has been or a job is under way that
+    will."""
+    instance = context.instance
+    for job in (*TRAINING_JOBS, "evaluate"):
+        if runs := instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1):
+            return dg.SkipReason(f"{job} is under way (run {runs[0].run_id[:8]}); the next tick looks again")
+    if latest(instance, "speed_checkpoint") is None:
+        return dg.SkipReason("no checkpoint yet: launch train_all first")
+    if judged(instance):
+        return dg.SkipReason("the newest checkpoint has been evaluated")
+    chosen = {asset: {"config": config} for asset in EVALUATED if (config := _launched_with(instance, "ops", asset))}
+    return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat(), run_config={"ops": chosen})
+
+
 nightly_catalog = dg.AutomationConditionSensorDefinition(
     "nightly_catalog",
     target=dg.AssetSelection.assets("clip_catalog"),
@@ -95,4 +114,4 @@ nightly_catalog = dg.AutomationConditionSensorDefinition(
     description="02:00 UTC: the catalog over all shards that are there, whichever failed (clip_catalog's condition).",
 )
 
-SCHEDULES = [weekly_retrain]
+SCHEDULES = [weekly_retrain, nightly_evaluation]

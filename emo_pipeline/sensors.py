@@ -21,7 +21,9 @@ from emo_pipeline.resources import Data
 STOPPED = dg.DefaultSensorStatus.STOPPED
 LISTED_AGAIN_S = 24 * 3600
 SETTLED_S = 10  # a file that changed later than this may still be being copied
-MEASURED_ON_METHODS = [dg.AssetKey(name) for name in (*METRICS, "comparison_table", "evaluation_report")]
+MEASURED_ON_METHODS = [
+    dg.AssetKey(name) for name in ("video_features", *METRICS, "comparison_table", "evaluation_report")
+]
 
 
 @dg.sensor(job=register_sources, minimum_interval_seconds=60, default_status=STOPPED)
@@ -87,15 +89,23 @@ def new_sources(context: dg.SensorEvaluationContext, asset_event: dg.EventLogEnt
 
 @dg.sensor(job=evaluate, minimum_interval_seconds=120, default_status=STOPPED)
 def method_folder(context: dg.SensorEvaluationContext, data: Data) -> dg.SensorResult | dg.SkipReason:
-    """A new or changed folder methods/NAME of CLIP_ID.mp4 files is measured beside ours."""
-    from emo_pipeline.assets.generation import method_folders
+    """A new or changed folder methods/NAME of CLIP_ID.mp4 files, or with a map clips.csv, is measured beside ours."""
+    from emo_model.evaluate import methods
+    from emo_pipeline.assets.generation import RESERVED
 
     if context.instance.get_latest_materialization_event(dg.AssetKey("generated_videos")) is None:
         return dg.SkipReason(
             "no generated_videos yet: launch the job evaluate first, its test clips are what is compared"
         )
     known = json.loads(context.cursor or "{}")
-    now = {name: signature(sorted(folder.glob("*.mp4"))) for name, folder in method_folders(data.root).items()}
+    found = {
+        name: [folder / methods.MAP, *methods.videos(folder).values()]
+        for name, folder in methods.folders(data.folder, RESERVED).items()
+    }
+    there = [path for paths in found.values() for path in paths if path.is_file()]
+    if any(time.time() - path.stat().st_mtime < SETTLED_S for path in there):
+        return dg.SkipReason(f"a file changed within {SETTLED_S} s; it may still be being copied")
+    now = {name: signature(sorted(paths)) for name, paths in found.items()}
     changed = sorted(name for name in now if known.get(name) != now[name])
     if not changed:
         return dg.SkipReason(f"no new method among {len(now)}")

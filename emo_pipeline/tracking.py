@@ -75,7 +75,12 @@ class TrackedRun:
     def numbers(self, values: Mapping[str, float]) -> None:
         """Numbers without a curve. MLflow's names allow no brackets: the stand-in `fid[x]` is called `fid:x` there."""
         for name, value in values.items():
-            self.client.log_metric(self.run_id, name.replace("[", ":").rstrip("]"), float(value))
+            self.client.log_metric(self.run_id, name.replace("[", ":").replace("]", ""), float(value))
+
+    def files(self, paths: Iterable[Path], folder: str) -> None:
+        """Record files as artifacts of a folder; those of the same name are replaced."""
+        for path in paths:
+            self.client.log_artifact(self.run_id, str(path), folder)
 
     def folders(self, folder: Path) -> list[Path]:
         """Record every folder in `folder` as an artifact of the same name, those that are not yet; returns these."""

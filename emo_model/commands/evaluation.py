@@ -1,4 +1,4 @@
-"""emo evaluate, proof: any method's videos under the same protocol, and whether each stage learned. Without Dagster."""
+"""emo evaluate, proof: any methods' videos under one protocol, and whether each stage learned. Without Dagster."""
 
 import sys
 from pathlib import Path
@@ -9,66 +9,103 @@ import click
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from emo_model.data.store import DataRoot
+    from emo_model.evaluate import Protocol, VideoPair
 
 
 @click.command()
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--method", help="Name in the table; the folder's name otherwise.")
+@click.argument("folders", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--protocol", "name", default="demo", show_default=True, help="demo, HDTF-open-v1 or web-clips-v1.")
+@click.option("--manifest", type=click.Path(path_type=Path), help="Test clips; 5_manifest/eval.parquet otherwise.")
+@click.option("--seconds", type=float, help="Of each clip (demo); as many as the shortest video has otherwise.")
+@click.option("--clips", type=int, help="At most so many of the test clips.")
 @click.option("--metric", "metrics", multiple=True, help="One of the metrics; may be repeated. All of them otherwise.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where table and report go; below 8_evaluation otherwise.")
-def evaluate(folder: Path, method: str | None, metrics: tuple[str, ...], out: Path | None) -> None:
-    """Measure the videos FOLDER/CLIP_ID.mp4 of any method against the test clips of the data root.
+def evaluate(
+    folders: tuple[Path, ...],
+    name: str,
+    manifest: Path | None,
+    seconds: float | None,
+    clips: int | None,
+    metrics: tuple[str, ...],
+    out: Path | None,
+) -> None:
+    """Measure the videos of methods, FOLDER/CLIP_ID.mp4 or what FOLDER/clips.csv maps, against the test clips.
 
-    Prints the table beside ground truth, its floor and a copy of the first frame; writes markdown, CSV, parquet, HTML.
+    Each FOLDER is a row of the table, called like it; without any, all of methods/ in the data root. Beside them stand
+    the ground truth, its floor, and answers that need no model. Writes markdown, CSV, parquet and HTML.
     """
-    from emo_model.data.store import DataRoot
-    from emo_model.evaluate import (
-        ALL,
-        Protocol,
-        VideoPair,
-        evaluate_methods,
-        shortest_seconds,
-        write_report,
-        write_table,
-    )
-    from emo_model.evaluate.table import measured, to_markdown
+    from emo_model.data.store import DataRoot, text_sha256
+    from emo_model.evaluate import ALL, evaluate_methods, write_report, write_table
+    from emo_model.evaluate import methods as methods_
+    from emo_model.evaluate.clips import freeze, prepare
+    from emo_model.evaluate.table import table_1, to_markdown
 
     root = DataRoot.from_environment().require()
-    rows = [row for row in _test_clips(root) if (folder / f"{row['clip_id']}.mp4").is_file()]
-    if not rows:
-        raise UserError(f'no CLIP_ID.mp4 of a test clip in {folder}; run: emo query "SELECT clip_id FROM clips"')
-    pairs = [
-        VideoPair(
-            row["clip_id"],
-            row["identity_id"],
-            real=Path(row["path"]),
-            generated=(folder / f"{row['clip_id']}.mp4").absolute(),
-            sound=Path(row["sound_path"]) if row["sound_path"] else None,
-        )
-        for row in rows
-    ]
+    named = {folder.absolute().name: folder.absolute() for folder in folders} or methods_.folders(root.path)
+    rows, seconds = _test_clips(root, named, name, manifest, seconds, clips)
     chosen = metrics or ALL
-    seconds = shortest_seconds(pairs, root=root)
-    protocol = Protocol.freeze("eval", [pair.clip_id for pair in pairs], metrics=chosen, seconds=seconds)
-    name = method or folder.absolute().name
-    numbers = evaluate_methods({name: pairs}, protocol, root=root, metrics=chosen, report=_tell)
-    out = out or root.part("evaluations", f"{name}-{protocol.hash}").parent
-    write_table(numbers, protocol, out)
-    write_report(numbers, protocol, {name: pairs}, out, root=root)
-    click.echo(to_markdown(measured(numbers)))
-    click.echo(f"\n{out / 'report.html'}")
+    protocol = freeze(rows, name, metrics=chosen, **({} if seconds is None else {"seconds": seconds}))
+    prepare(root, rows, protocol)
+    pairs = {method: _pairs(root, folder, rows, protocol) for method, folder in named.items()}
+    kept = root.folder("8_evaluation") / "features"
+    found = evaluate_methods(pairs, protocol, root=root, metrics=chosen, features=kept, report=_tell)
+    for line in methods_.sentences(found.findings):
+        click.echo(line, err=True)
+    run = f"{'-'.join(named)}-{text_sha256(*named.values(), protocol.hash)[:12]}"
+    out = out or root.part("evaluations", run).parent
+    write_table(found, out)
+    write_report(found.rows, protocol, pairs, out, root=root)
+    click.echo(to_markdown(table_1(found.rows)))
+    click.echo(f"\nprotocol {protocol.name} {protocol.hash}, {len(rows)} clips, {protocol.seconds:.4g} s of each")
+    click.echo(out / "report.html")
 
 
-def _test_clips(root: "DataRoot") -> list[dict[str, Any]]:
-    import pyarrow.parquet as pq
+def _test_clips(
+    root: "DataRoot",
+    named: "Mapping[str, Path]",
+    name: str,
+    manifest: Path | None,
+    seconds: float | None,
+    clips: int | None,
+) -> tuple[list[dict[str, Any]], float | None]:
+    """The clips to measure and the seconds of each, None: as the protocol has them.
 
-    from emo_model.data.manifests import manifest_path
+    The demo protocol bends to what is there: it takes the clips that every method has, for as long as the shortest
+    video lasts. A named protocol is what it is, and a method that falls short of it gets dashes.
+    """
+    from emo_model.evaluate import methods as methods_
+    from emo_model.evaluate import shortest_seconds
+    from emo_model.evaluate.clips import freeze, read
 
-    path = manifest_path(root, "eval")
-    if not path.is_file():
-        raise UserError(f"no test set {path}; run: emo prepare FOLDER_OF_VIDEOS")
-    return pq.read_table(path).to_pylist()
+    rows = read(root, manifest, name, clips)
+    if not named:
+        raise UserError(f"no videos to measure in {root.path / 'methods'}; run: emo evaluate FOLDER")
+    if name != "demo":
+        if seconds is not None:
+            raise UserError(f"{name} says how many seconds are measured; --seconds goes with --protocol demo")
+        return rows, None
+    found = {method: methods_.videos(folder) for method, folder in named.items()}
+    for method, folder in named.items():
+        if not any(row["clip_id"] in found[method] for row in rows):
+            raise UserError(f'no video of a test clip in {folder}; run: emo query "SELECT clip_id FROM clips"')
+    rows = [row for row in rows if all(row["clip_id"] in known for known in found.values())]
+    if not rows:
+        raise UserError(f"{', '.join(named)} have no test clip in common; run: emo evaluate FOLDER for each")
+    if seconds is None:
+        pairs = [pair for folder in named.values() for pair in _pairs(root, folder, rows, freeze(rows, metrics=()))]
+        seconds = min(shortest_seconds(pairs, root=root), 10.0)
+    return rows, seconds
+
+
+def _pairs(root: "DataRoot", folder: Path, rows: list[dict[str, Any]], protocol: "Protocol") -> "list[VideoPair]":
+    from emo_model.evaluate import methods
+    from emo_model.evaluate.clips import pair
+
+    found = methods.videos(folder)
+    return [pair(root, row, methods.answer(folder, row["clip_id"], found), protocol) for row in rows]
 
 
 def _tell(row: dict[str, Any]) -> None:

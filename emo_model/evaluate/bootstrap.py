@@ -6,12 +6,18 @@ import numpy as np
 
 
 def intervals(
-    statistic: Callable[[list[int]], Mapping[str, float]], groups: Sequence[str], draws: int, seed: int
+    statistic: Callable[[list[int]], Mapping[str, float]],
+    groups: Sequence[str],
+    draws: int,
+    seed: int,
+    around: Mapping[str, float] | None = None,
 ) -> dict[str, tuple[float, float]]:
     """The middle 95 % of what statistic gives over resampled groups (people, clips): they, not frames, are the sample.
 
     groups: of each observation; statistic: indices of observations, some of them repeated -> its numbers by name. A
     number that fewer than half of the draws have gets no interval, and nothing gets one where there is one group.
+    `around`: values of numbers that resampling shifts: the draws' median is moved there, no end of a positive one's
+    below 0.
     """
     names = sorted(set(groups))
     if len(names) < 2:
@@ -25,8 +31,12 @@ def intervals(
             known[key] = statistic([i for group in key for i in members[group]])
         for name, value in known[key].items():
             values.setdefault(name, []).append(value)
-    return {
-        name: (float(np.percentile(drawn, 2.5)), float(np.percentile(drawn, 97.5)))
-        for name, drawn in values.items()
-        if len(drawn) >= draws / 2
-    }
+    found = {}
+    for name, drawn in values.items():
+        if len(drawn) >= draws / 2:
+            low, middle, high = (float(v) for v in np.percentile(drawn, (2.5, 50, 97.5)))
+            shift = around[name] - middle if around and name in around else 0.0
+            found[name] = low + shift, high + shift
+            if around and around.get(name, -1.0) >= 0:
+                found[name] = max(0.0, low + shift), high + shift
+    return found

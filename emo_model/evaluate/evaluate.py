@@ -1,18 +1,19 @@
-"""Measure methods against real clips: one pass over the clips, one decode of each file, every metric.
+"""Measure methods against real clips: every metric, for every method and control, under one protocol.
 
-Beside the methods stand three rows that tell how to read them: the ground truth against itself, its first
-halves against its second halves (the floor of a distance), and copy-first-frame (the reference shown for the
-whole clip).
+    methods + protocol -> look_over (methods.py) -> one pass over the clips (observe.py) -> numbers, here -> Evaluation
+
+Beside the methods stand the rows of controls.py, which tell how to read them. An evaluation is a value, and a folder
+once it is written: outputs.py says what lies in it.
 """
 
 import datetime
-import importlib
+import math
+import tempfile
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from typing import Protocol as Interface
 
 import numpy as np
 
@@ -20,78 +21,40 @@ from emo_model.data import media
 from emo_model.errors import UserError
 
 from .bootstrap import intervals
+from .clips import VideoPair
+from .controls import CONTROLS, GROUND_TRUTH, HALVES, SHUFFLED, is_control
 from .extractors import ALL, Extractor, Family, family_of, metric_name
+from .features import Features
+from .methods import Finding, look_over
+from .observe import Metric, Pass, Report
+from .outputs import ClipScore, Evaluation, Moment
 from .protocol import Protocol
 from .rows import EvaluationRow
 from .scores import NotComputable, Observation, Score, counted
-from .video import Unreadable, Video, open_video
-
-GROUND_TRUTH, HALVES, COPY = "ground truth", "ground truth, half vs half", "copy-first-frame"
-CONTROLS = (GROUND_TRUTH, HALVES, COPY)
-_CLASSES = {
-    "fid": "fid.FID",
-    "fvd": "fvd.FVD",
-    "f_sim": "identity.FaceSimilarity",
-    "e_fid": "expression.Expression",
-    "syncnet": "sync.SyncNetScore",
-    "motion": "motion.HeadMotion",
-    "mouth_sync": "motion.MouthSync",
-}
-
-
-class Metric(Interface):
-    """What every metric offers; built from its Extractor."""
-
-    def observe(self, video: Video) -> Observation: ...
-
-    def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]: ...
-
-
-@dataclass(frozen=True)
-class VideoPair:
-    """One test clip and one method's answer to it.
-
-    `reference` is the image the generator was given (None: the real clip's frame 0); `sound` the driving
-    voice (None: each file's own track). Paths may be relative to the data root.
-    """
-
-    clip_id: str
-    identity: str
-    real: Path
-    generated: Path
-    reference: np.ndarray | Path | None = None
-    sound: Path | None = None
-
 
 _Sides = tuple[Sequence[Observation], Sequence[Observation]]
 
 
-@dataclass
-class _Seen:
-    """Observations of one row of the table: family -> one a clip; `failed` says why the row has none."""
-
-    by_family: dict[str, list[Observation]] = field(default_factory=dict)
-    failed: str | None = None
-
-
 def compute(metric: str, pairs: Sequence[VideoPair], protocol: Protocol, *, root: Any = ".") -> list[EvaluationRow]:
     """One metric for one method, `ours`, with its controls. UserError for an unknown metric."""
-    return evaluate_methods({"ours": list(pairs)}, protocol, root=root, metrics=(metric,))
+    return list(evaluate_methods({"ours": list(pairs)}, protocol, root=root, metrics=(metric,)).rows)
 
 
 def shortest_seconds(pairs: Sequence[VideoPair], *, root: Any, fps: float = 30.0) -> float:
-    """The longest `seconds` of a protocol under which every one of these videos is long enough.
+    """The longest `seconds` of a protocol under which every usable one of these videos is long enough.
 
-    A method that stops before the real clip does gets dashes, not numbers. UserError on a broken file.
+    A method that stops before the real clip does gets dashes, as does one with a broken file or a single frame, which
+    do not count here. Infinite where no video is usable.
     """
     frames = []
     for path in {_folder(root) / path for pair in pairs for path in (pair.real, pair.generated)}:
         try:
-            last = (known := media.probe(path)).duration_s - 1 / known.fps
-        except (media.MediaError, OSError) as error:
-            raise UserError(f"{path} cannot be evaluated: {error}; run: emo generate") from error
-        frames.append(int(last * fps + 1e-3) + 1)
-    return min(frames) / fps
+            known = media.probe(path)
+        except (media.MediaError, OSError):
+            continue
+        if known.fps and (last := known.duration_s - 1 / known.fps) > 0.5 / known.fps:
+            frames.append(int(last * fps + 1e-3) + 1)
+    return min(frames, default=math.inf) / fps
 
 
 def evaluate_methods(
@@ -100,158 +63,145 @@ def evaluate_methods(
     *,
     root: Any,  # Path, or DataRoot with a .path
     metrics: Sequence[str] = ALL,
-    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    controls: Sequence[str] = CONTROLS,
+    features: Path | None = None,
+    report: Report = lambda event: None,
     run_id: str | None = None,
-) -> list[EvaluationRow]:
-    """All numbers of `methods` and of the three controls under `protocol`.
+) -> Evaluation:
+    """All numbers of `methods` and of the controls under `protocol`.
 
-    A number that cannot be computed is a row without a value and with a reason. `report` hears {"clip",
-    "done", "of"} after each clip. UserError: unknown metric, a clip outside the protocol, an unusable real
-    clip.
+    A number that cannot be computed is a row without a value and with a reason. `features`: where what metrics saw is
+    kept for the next time; thrown away otherwise. `report` hears {"clip", "done", "of"} after each clip. UserError:
+    unknown metric, a clip outside the protocol, an unusable real clip.
     """
-    families = [family_of(name) for name in dict.fromkeys(metrics)]
-    chosen = {family.name: protocol.extractor(family.name) for family in families}
-    running = {name: _load(name, extractor) for name, extractor in chosen.items() if extractor}
-    by_clip = _by_clip(methods, protocol)
-    seen = {GROUND_TRUTH: _Seen(), COPY: _Seen(), **{method: _Seen() for method in methods}}
-    identities = []
-    for done, clip in enumerate(protocol.clips):
-        identities.append(_observe_clip(by_clip[clip], running, seen, protocol, _folder(root)))
-        report({"clip": clip, "done": done + 1, "of": len(protocol.clips)})
-    stamp: dict[str, Any] = {
-        "run_id": run_id or uuid.uuid4().hex,
-        "dataset": protocol.dataset,
-        "protocol_hash": protocol.hash,
-        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-    rows: list[EvaluationRow] = []
-    for family in families:
-        extractor = chosen[family.name]
-        if extractor is not None:
-            metric = running[family.name]
-            rows += _family_rows(family, extractor, metric, seen, identities, protocol, stamp)
-        rows += _missing_rows(family, extractor, tuple(methods), stamp)
-    return rows
+    with _observed(methods, protocol, root, metrics, controls, features, report) as seen:
+        stamp: dict[str, Any] = {
+            "run_id": run_id or uuid.uuid4().hex,
+            "dataset": protocol.dataset,
+            "protocol_hash": protocol.hash,
+            "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        }
+        rows: list[EvaluationRow] = []
+        clips: list[ClipScore] = []
+        moments: list[Moment] = []
+        for family in map(family_of, dict.fromkeys(metrics)):
+            extractor = seen.extractors.get(family.name)
+            if extractor is not None:
+                rows += _family_rows(family, extractor, seen, stamp)
+                clips += _clip_scores(family, extractor, seen)
+                moments += _moments(family, extractor, seen)
+                seen.findings += _few_samples(family, extractor, seen)
+            rows += _missing_rows(family, extractor, seen.rows, stamp)
+        return Evaluation(protocol, methods, rows, clips, moments, seen.findings)
 
 
-def _load(family: str, extractor: Extractor) -> Metric:
-    module, _, name = _CLASSES[family].partition(".")
-    return getattr(importlib.import_module(f"emo_model.evaluate.{module}"), name)(extractor)
+def observe_methods(
+    methods: dict[str, list[VideoPair]],
+    protocol: Protocol,
+    *,
+    root: Any,
+    features: Path,
+    metrics: Sequence[str] = ALL,
+    controls: Sequence[str] = CONTROLS,
+    report: Report = lambda event: None,
+) -> list[Finding]:
+    """The pass alone: afterwards no metric decodes anything. Returns what is to be said of the videos."""
+    with _observed(methods, protocol, root, metrics, controls, features, report) as seen:
+        return seen.findings
+
+
+@contextmanager
+def _observed(
+    methods: dict[str, list[VideoPair]],
+    protocol: Protocol,
+    root: Any,
+    metrics: Sequence[str],
+    controls: Sequence[str],
+    features: Path | None,
+    report: Report,
+) -> Iterator[Pass]:
+    """What the metrics saw of every row; where nothing is kept, only as long as it is used."""
+    chosen = {name: protocol.extractor(family_of(name).name) for name in dict.fromkeys(metrics)}
+    running = {name: extractor for name, extractor in chosen.items() if extractor is not None}
+    _require_clips(methods, protocol)
+    findings = [finding for m, pairs in methods.items() for finding in look_over(m, pairs, protocol, _folder(root))]
+    with _kept(features) as store:
+        seen = Pass(methods, protocol, running, controls, findings, _folder(root), store)
+        seen.observe(report)
+        yield seen
+
+
+@contextmanager
+def _kept(folder: Path | None) -> Iterator[Features]:
+    if folder is not None:
+        yield Features(folder)
+    else:
+        with tempfile.TemporaryDirectory() as temporary:
+            yield Features(Path(temporary))
 
 
 def _folder(root: Any) -> Path:
     return Path(getattr(root, "path", root))
 
 
-def _by_clip(methods: dict[str, list[VideoPair]], protocol: Protocol) -> dict[str, dict[str, VideoPair]]:
-    """clip -> method -> pair. UserError for clips outside the protocol or of no method."""
-    by_clip: dict[str, dict[str, VideoPair]] = {clip: {} for clip in protocol.clips}
-    if taken := set(methods) & set(CONTROLS):
+def _require_clips(methods: dict[str, list[VideoPair]], protocol: Protocol) -> None:
+    """UserError for a control's name, and for clips outside the protocol or of no method."""
+    if taken := [method for method in methods if is_control(method)]:
         raise UserError(f"{', '.join(sorted(taken))} is a control's name; name the method otherwise")
+    known, answered = set(protocol.clips), set()
     for method, pairs in methods.items():
         for pair in pairs:
-            if pair.clip_id not in by_clip:
-                raise UserError(f"{method}: clip {pair.clip_id} is not one of the protocol's {len(by_clip)} clips")
-            by_clip[pair.clip_id][method] = pair
-    if lonely := [clip for clip, pairs in by_clip.items() if not pairs]:
+            if pair.clip_id not in known:
+                raise UserError(f"{method}: clip {pair.clip_id} is not one of the protocol's {len(known)} clips")
+            answered.add(pair.clip_id)
+    if lonely := [clip for clip in protocol.clips if clip not in answered]:
         raise UserError(f"no method has a video for {', '.join(lonely)}; run: emo generate")
-    return by_clip
 
 
-def _observe_clip(
-    pairs: dict[str, VideoPair],
-    running: dict[str, Metric],
-    seen: dict[str, _Seen],
-    protocol: Protocol,
-    root: Path,
-) -> str:
-    """Add one clip's observations to every row; returns its identity."""
-    first = next(iter(pairs.values()))
-    try:
-        real = open_video(root / first.real, _under(root, first.reference), _under(root, first.sound), protocol)
-    except Unreadable as error:
-        raise UserError(f"real clip {first.clip_id}: {error}") from error
-    _observe(real, running, seen[GROUND_TRUTH])
-    _observe(real.as_still(), running, seen[COPY])
-    for method, row in seen.items():
-        if method in (GROUND_TRUTH, COPY) or row.failed:
-            continue
-        try:
-            _observe(_generated(pairs.get(method), real, protocol, root), running, row)
-        except Unreadable as error:
-            row.failed = f"clip {first.clip_id}: {error}"
-    return first.identity
+# ---- numbers ----
 
 
-def _under(root: Path, value: Any) -> Any:
-    return root / value if isinstance(value, Path) else value
-
-
-def _generated(pair: VideoPair | None, real: Video, protocol: Protocol, root: Path) -> Video:
-    """The method's video over exactly the real clip's frames. Unreadable if it is missing or shorter."""
-    if pair is None:
-        raise Unreadable("this method has no video for it")
-    video = open_video(root / pair.generated, real.reference, _under(root, pair.sound), protocol)
-    if len(video.frames) < len(real.frames):
-        raise Unreadable(f"{len(video.frames)} of {len(real.frames)} frames")
-    video.frames = video.frames[: len(real.frames)]
-    return video
-
-
-def _observe(video: Video, running: dict[str, Metric], row: _Seen) -> None:
-    for name, metric in running.items():
-        try:
-            observation = metric.observe(video)
-        except Unreadable as error:
-            observation = Observation.nothing(1, str(error))
-        row.by_family.setdefault(name, []).append(observation)
-
-
-def _family_rows(
-    family: Family,
-    extractor: Extractor,
-    metric: Metric,
-    seen: dict[str, _Seen],
-    identities: list[str],
-    protocol: Protocol,
-    stamp: dict[str, Any],
-) -> list[EvaluationRow]:
+def _family_rows(family: Family, extractor: Extractor, seen: Pass, stamp: dict[str, Any]) -> list[EvaluationRow]:
     """Rows of one metric for the controls and the methods."""
-    plan = _plan(family, seen)
-    scores = {
-        method: _dashes(family, sides) if isinstance(sides, str) else _score(family, metric, *sides)
-        for method, sides in plan.items()
-    }
-    rows = []
-    for method, sides in plan.items():
-        drawn = {}
-        if not isinstance(sides, str):
-            drawn = _intervals(metric, *sides, identities, scores[method], protocol)
-        for output, score in scores[method].items():
-            low, high = drawn.get(output, (None, None))
+    metric, rows = seen.metric(family.name), []
+    floor: dict[str, Score] = {}
+    for row in sorted(seen.rows, key=lambda row: row != HALVES):  # the floor first: it stands beside every number
+        sides = _sides(family, row, seen)
+        if sides is None:
+            continue
+        scores = _dashes(family, sides) if isinstance(sides, str) else _score(family, metric, *sides)
+        given = {} if isinstance(sides, str) else _intervals(family, metric, *sides, scores, seen)
+        floor = scores if row == HALVES else floor
+        for output, score in scores.items():
+            low, high = given.get(output, (None, None))
             rows.append(
                 EvaluationRow(
-                    method=method, metric=metric_name(output, extractor), value=score.value, ci_low=low,
-                    ci_high=high, n=score.n, n_total=score.n_total, floor=scores[HALVES][output].value,
+                    method=row, metric=metric_name(output, extractor), value=score.value, ci_low=low, ci_high=high,
+                    n=score.n, n_total=score.n_total, floor=floor[output].value if output in floor else None,
                     extractor=extractor.name, reason=score.reason, **stamp,
                 )
             )  # fmt: skip
-    return rows
+    return sorted(rows, key=lambda row: seen.rows.index(row.method))
 
 
-def _plan(family: Family, seen: dict[str, _Seen]) -> dict[str, _Sides | str]:
-    """What each row of the table compares, (real, generated), or why it has no number."""
-    real = seen[GROUND_TRUTH].by_family[family.name]
-    plan: dict[str, _Sides | str]
-    if family.is_distance:
-        halves = [o.half(False) for o in real], [o.half(True) for o in real]
-        plan = {GROUND_TRUTH: "a distance to itself", HALVES: halves}
-    else:
-        plan = {GROUND_TRUTH: (real, real), HALVES: "not a distance: compare with the ground truth"}
-    for method, row in seen.items():
-        if method != GROUND_TRUTH:
-            plan[method] = row.failed or (real, row.by_family[family.name])
-    return plan
+def _sides(family: Family, row: str, seen: Pass) -> _Sides | str | None:
+    """What a row of the table compares, (real, generated), or why it has no number; None: it is not asked."""
+    real = seen.seen(GROUND_TRUTH, family)
+    assert real is not None, "every family looks at the ground truth"
+    if row == SHUFFLED and not family.hears:
+        return None
+    if row == GROUND_TRUTH:
+        return "a distance to itself" if family.is_distance else (real, real)
+    if row == HALVES:
+        if not family.is_distance:
+            return "not a distance: compare with the ground truth"
+        return [o.half(False) for o in real], [o.half(True) for o in real]
+    if why := seen.failed.get(row):
+        return why
+    generated = seen.seen(row, family)
+    if generated is None:
+        return "one clip: there is no other voice" if row == SHUFFLED else "not looked at"
+    return real, generated
 
 
 def _score(
@@ -274,15 +224,19 @@ def _dashes(family: Family, reason: str, n: int = 0, n_total: int = 0) -> dict[s
 
 
 def _intervals(
+    family: Family,
     metric: Metric,
     real: Sequence[Observation],
     generated: Sequence[Observation],
-    identities: list[str],
     scores: dict[str, Score],
-    protocol: Protocol,
+    seen: Pass,
 ) -> dict[str, tuple[float, float]]:
-    """95 % bootstrap intervals over identities: people, not frames, are the sample. Empty for one person."""
-    given = {output for output, score in scores.items() if score.value is not None}
+    """95 % bootstrap intervals over identities: people, not frames, are the sample. Empty for one person.
+
+    A draw repeats people and so has fewer distinct samples, which raises every Fréchet distance: of these the draws'
+    spread is kept and their middle set to the value.
+    """
+    given = {output: score.value for output, score in scores.items() if score.value is not None}
     if not given:
         return {}
 
@@ -293,11 +247,53 @@ def _intervals(
             return {}  # a draw of people without a usable face
         return {o: s.value for o, s in found.items() if o in given and s.value is not None and np.isfinite(s.value)}
 
-    return intervals(measured, identities, protocol.bootstrap, protocol.seed)
+    around = given if family.is_distance else {}
+    return intervals(measured, seen.identities, seen.protocol.bootstrap, seen.protocol.seed, around)
+
+
+def _clip_scores(family: Family, extractor: Extractor, seen: Pass) -> list[ClipScore]:
+    """A metric's numbers clip by clip; none of a distance, which one clip does not have."""
+    if family.is_distance:
+        return []
+    real, found = seen.seen(GROUND_TRUTH, family) or [], []
+    for row in seen.rows:
+        generated = None if seen.failed.get(row) else seen.seen(row, family)
+        for clip, mine, truth in zip(seen.clips, generated or [], real, strict=False):
+            found += [
+                ClipScore(row, clip.pair.clip_id, clip.pair.identity, metric_name(output, extractor), score.value,
+                          score.n, score.n_total, score.reason)
+                for output, score in _score(family, seen.metric(family.name), [truth], [mine]).items()
+            ]  # fmt: skip
+    return found
+
+
+def _moments(family: Family, extractor: Extractor, seen: Pass) -> list[Moment]:
+    """A metric's values moment by moment, where it has such."""
+    found, series = [], metric_name(family.outputs[0], extractor)
+    for row in seen.rows:
+        for clip, o in zip(seen.clips, seen.seen(row, family) or [], strict=False):
+            if o.t_s is None or o.values.ndim != 1:
+                continue
+            known = [float(v) if ok and np.isfinite(v) else None for v, ok in zip(o.values, o.found, strict=True)]
+            at = zip(o.t_s.tolist(), known, strict=True)
+            found += [Moment(row, clip.pair.clip_id, series, t, value) for t, value in at]
+    return found
+
+
+def _few_samples(family: Family, extractor: Extractor, seen: Pass) -> list[Finding]:
+    """A distance of fewer samples than each has numbers is exact, and far above what more samples would give."""
+    real = seen.seen(GROUND_TRUTH, family) or []
+    width = max((o.values.shape[1] for o in real if o.values.ndim == 2), default=0)
+    n, _ = counted(real)
+    if not family.is_distance or not n < width:
+        return []
+    name = metric_name(family.outputs[0], extractor)
+    text = f"{name} is of {n} {family.sample}s of {width} numbers each: read it against its floor, under equal N alone"
+    return [Finding("every method", None, False, text)]
 
 
 def _missing_rows(
-    family: Family, used: Extractor | None, methods: tuple[str, ...], stamp: dict[str, Any]
+    family: Family, used: Extractor | None, methods: Sequence[str], stamp: dict[str, Any]
 ) -> list[EvaluationRow]:
     """Dashes under the reference's name where its network did not run: which weights, and the command."""
     reference = family.extractors[0]
@@ -315,6 +311,6 @@ def _missing_rows(
     }
     return [
         EvaluationRow(method=method, metric=output, extractor=reference.name, reason=reason, **empty, **stamp)
-        for method in (*CONTROLS, *methods)
+        for method in methods
         for output in outputs
     ]

@@ -24,18 +24,18 @@ class Gaussian:
 
     Rows are kept while there are at most d of them (they are the exact factor of their covariance); from then
     on only the sum and X^T X, both centred by the first batch's mean so that large means cancel before
-    squaring.
+    squaring. `biased` divides the covariance by n, as StyleGAN-V's statistics do, not by n - 1.
     """
 
-    def __init__(self) -> None:
-        self.n = 0
+    def __init__(self, biased: bool = False) -> None:
+        self.n, self._biased = 0, biased
         self._rows: list[np.ndarray] | None = []
         self._centre = self._sum = self._scatter = np.zeros(0)
 
     @classmethod
-    def of(cls, features: np.ndarray) -> "Gaussian":
+    def of(cls, features: np.ndarray, biased: bool = False) -> "Gaussian":
         """The Gaussian of (n, d) features."""
-        return cls().add(features)
+        return cls(biased).add(features)
 
     def add(self, features: np.ndarray) -> "Gaussian":
         """Add (n, d) features. ValueError on another shape or on values that are not finite."""
@@ -73,15 +73,19 @@ class Gaussian:
         if self._rows is None:
             return None
         x = np.concatenate(self._rows)
-        return (x - x.mean(0)) / np.sqrt(self.n - 1)
+        return (x - x.mean(0)) / np.sqrt(self._freedom)
+
+    @property
+    def _freedom(self) -> int:
+        return self.n if self._biased else self.n - 1
 
     @property
     def covariance(self) -> np.ndarray:
-        """(d, d) unbiased covariance, divided by n - 1."""
+        """(d, d) covariance."""
         factor = self.factor
         if factor is not None:
             return factor.T @ factor
-        return (self._scatter - np.outer(self._sum, self._sum) / self.n) / (self.n - 1)
+        return (self._scatter - np.outer(self._sum, self._sum) / self.n) / self._freedom
 
 
 def frechet_distance(a: Gaussian, b: Gaussian) -> float:

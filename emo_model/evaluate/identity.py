@@ -2,28 +2,34 @@
 
 s_t = 100 cos(f(x_t), f(reference)); F-SIM is the mean over a clip's frames, then over clips. The first frame
 is left out: it may be the reference itself. EMO reads the number against the ground truth's own value
-(section 4.3: "not higher is better"), so the gap to it is given beside. Frames without a face stay in n of N.
+(section 4.3: "not higher is better"), so the gap to it is given beside, and W1, the distance between the clips' means
+of method and truth as distributions. Identity drift is the slope of s_t in points a minute: long videos of windows
+that lean on each other wander off. Frames without a face stay in n of N.
 
-The stand-in is dlib's ResNet (CC0, 128-d), on chips aligned by five of the landmarker's points: the eyes'
+The reference is ArcFace on SCRFD's five points (arcface.py); with the landmarker's points in their place the name says
+so. The other stand-in is dlib's ResNet (CC0, 128-d), on chips aligned by five of the landmarker's points: the eyes'
 corners and the base of the nose, in the order of dlib's own 5-point predictor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.stats import wasserstein_distance
 
 from emo_model import weights
 
+from .arcface import ArcFace, Portrait, face_chip
 from .extractors import Extractor
-from .faces import FaceTrack, track_faces
+from .faces import NO_FACE, FaceTrack
 from .scores import Observation, Score, counted, require_found
 from .video import Video
 
 FPS = 5  # identity changes slowly: five looks a second are enough
 FIVE_POINTS = (263, 362, 33, 133, 2)
+Describe = Callable[[Video, np.ndarray], list[np.ndarray | None]]  # indices (n,) of frames -> (d,) each, None: no face
 
 
 class FaceNetwork:
@@ -54,39 +60,79 @@ class FaceNetwork:
         return self._dlib.shape_predictor(str(weights.path("shape_predictor")))
 
 
+def _arcface() -> Describe:
+    portrait = Portrait(weights.path("scrfd"), weights.path("arcface"))
+    return lambda video, frames: [portrait.describe(video.frames[t]) for t in frames]
+
+
+def _on_landmarks(describe: Callable[[np.ndarray, FaceTrack], np.ndarray]) -> Describe:
+    """A network that is shown a frame (H, W, 3) and the landmarker's face in it, a track of one."""
+
+    def all_of(video: Video, frames: np.ndarray) -> list[np.ndarray | None]:
+        faces = video.faces
+        return [describe(video.frames[t], faces[t : t + 1]) if faces.found[t] else None for t in frames]
+
+    return all_of
+
+
+def _arcface_mediapipe() -> Describe:
+    network = ArcFace(weights.path("arcface"))
+    return _on_landmarks(lambda frame, face: network(face_chip(frame, face.five_points[0])[None])[0])
+
+
+def _dlib() -> Describe:
+    network = FaceNetwork(weights.path("dlib_face"))
+    return _on_landmarks(
+        lambda frame, face: network.describe(frame, face.boxes[0], face.landmarks[0, list(FIVE_POINTS)])
+    )
+
+
+NETWORKS = {"arcface": _arcface, "arcface-mediapipe": _arcface_mediapipe, "dlib-resnet": _dlib}
+
+
 class FaceSimilarity:
     """Observes (T,) similarities to the reference, x 100."""
 
     def __init__(self, extractor: Extractor) -> None:
-        self.network = FaceNetwork(weights.path(extractor.weights[0]))
+        self.describe = NETWORKS[extractor.name]()
 
     def observe(self, video: Video) -> Observation:
-        step = max(1, round(video.fps / FPS))
-        frames, faces = video.frames[1::step], video.faces[np.arange(len(video.frames))[1::step]]
-        anchor = self.features(video.reference[None], track_faces(video.reference[None], video.fps))[0]
-        if np.isnan(anchor).any():
-            return Observation.nothing(len(frames), "no face in the reference image")
-        similarity = 100 * cosine(self.features(frames, faces), anchor)
-        return Observation(similarity, faces.found, "no face in the frames")
-
-    def features(self, frames: np.ndarray, faces: FaceTrack) -> np.ndarray:
-        """(T, H, W, 3) uint8 RGB -> (T, 128) float64, NaN where no face was found."""
-        out = np.full((len(frames), 128), np.nan)
-        for t in np.flatnonzero(faces.found):
-            out[t] = self.network.describe(frames[t], faces.boxes[t], faces.landmarks[t][list(FIVE_POINTS)])
-        return out
+        looks = np.arange(1, len(video.frames), max(1, round(video.fps / FPS)))
+        anchor = self.describe(Video(video.reference[None], video.fps, video.reference), np.zeros(1, int))[0]
+        if anchor is None:
+            return Observation.nothing(len(looks), "no face in the reference image")
+        faces = self.describe(video, looks[:1]) * len(looks) if video.still else self.describe(video, looks)
+        similarity = np.array([np.nan if face is None else 100 * cosine(face, anchor) for face in faces])
+        return Observation(similarity, np.array([face is not None for face in faces], bool), NO_FACE, looks / video.fps)
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
-        value, truth = mean_of_clips(generated, "generated"), mean_of_clips(real, "real")
+        values, truths = clip_means(generated, "generated"), clip_means(real, "real")
         n = counted(generated)
-        return {"f_sim": Score(value, *n), "f_sim_gap": Score(abs(value - truth), *n)}
+        slopes = [slope for o in generated if (slope := drift_per_minute(o)) is not None]
+        drift = Score(float(np.mean(slopes)), *n) if slopes else Score(None, *n, "no clip with two faces in time")
+        return {
+            "f_sim": Score(float(np.mean(values)), *n),
+            "f_sim_gap": Score(float(abs(np.mean(values) - np.mean(truths))), *n),
+            "f_sim_w1": Score(float(wasserstein_distance(values, truths)), *n),
+            "identity_drift": drift,
+        }
 
 
-def cosine(features: np.ndarray, anchor: np.ndarray) -> np.ndarray:
-    """(T, d), (d,) -> (T,) cosine; NaN rows stay NaN."""
-    return features @ anchor / (np.linalg.norm(features, axis=-1) * np.linalg.norm(anchor))
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Of the angle between (d,) and (d,)."""
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
 
-def mean_of_clips(observations: Sequence[Observation], whose: str) -> float:
-    """Mean over clips of the mean over found samples."""
-    return float(np.mean([o.samples.mean() for o in require_found(observations, whose)]))
+def clip_means(observations: Sequence[Observation], whose: str) -> list[float]:
+    """The mean over found samples, of each clip that has any."""
+    return [float(o.samples.mean()) for o in require_found(observations, whose)]
+
+
+def drift_per_minute(observation: Observation) -> float | None:
+    """Slope of a clip's samples over their times by least squares, a minute; None below two samples with times."""
+    if observation.t_s is None:
+        return None
+    times = observation.t_s[observation.found] / 60
+    if len(times) < 2:
+        return None
+    return float(np.polyfit(times, observation.samples, 1)[0])

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .state import loaded, read_state
+
 Size = int | tuple[int, int]
 
 
@@ -142,7 +144,5 @@ class Inception(nn.Module):
 
 
 def load_inception(path: Path) -> Inception:
-    """The network with pt_inception-2015-12-05's weights; RuntimeError on a missing or unexpected key."""
-    network = Inception()
-    network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=True)
-    return network.eval().requires_grad_(False)
+    """The network with pt_inception-2015-12-05's weights; UserError on a missing or unexpected key."""
+    return loaded(Inception(), read_state(path), path)

@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .evaluate import COPY, GROUND_TRUTH, HALVES, VideoPair
+from emo_model.data.store import write_text
+
+from .clips import VideoPair
+from .controls import COPY, GROUND_TRUTH, HALVES
 from .extractors import FAMILIES
 from .protocol import Protocol
 from .rows import EvaluationRow
-from .table import Grid, measured, not_measured, others, published, to_markdown, write_whole
+from .table import Grid, measured, not_measured, others, published, to_markdown
 from .video import Unreadable, read_frames
 
 SHEET_CLIPS, SHEET_FRAMES, SHEET_SIZE = 4, 6, 128
@@ -97,8 +100,8 @@ def write_report(
     """Write report.html and report.md into `folder`; returns their paths by suffix."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"html": folder / "report.html", "md": folder / "report.md"}
-    write_whole(paths["html"], html_report(rows, protocol, contact_sheets(methods, protocol, root)))
-    write_whole(paths["md"], markdown_report(rows, protocol))
+    write_text(paths["html"], html_report(rows, protocol, contact_sheets(methods, protocol, root)))
+    write_text(paths["md"], markdown_report(rows, protocol))
     return paths
 
 

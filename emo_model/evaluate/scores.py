@@ -14,11 +14,15 @@ class NotComputable(Exception):
 
 @dataclass(frozen=True)
 class Observation:
-    """Features of one clip, (n, ...), a sample a row; `found` (n,) marks where there is something."""
+    """Features of one clip, (n, ...), a sample a row; `found` (n,) marks where there is something.
+
+    `t_s` (n,) is the time of each sample where values are a number a moment: a line to plot.
+    """
 
     values: np.ndarray
     found: np.ndarray
     reason: str = ""  # why samples are not found
+    t_s: np.ndarray | None = None
 
     @classmethod
     def full(cls, values: np.ndarray) -> "Observation":
@@ -38,11 +42,15 @@ class Observation:
             raise NotComputable("features are not finite")
         return samples
 
+    def part(self, samples: slice | np.ndarray) -> "Observation":
+        """Some of its samples."""
+        t_s = None if self.t_s is None else self.t_s[samples]
+        return Observation(self.values[samples], self.found[samples], self.reason, t_s)
+
     def half(self, second: bool | int) -> "Observation":
         """The first or the second half in time."""
         middle = len(self.found) // 2
-        part = slice(middle, None) if second else slice(0, middle)
-        return Observation(self.values[part], self.found[part], self.reason)
+        return self.part(slice(middle, None) if second else slice(0, middle))
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,19 @@ def counted(observations: Sequence[Observation]) -> tuple[int, int]:
     return sum(int(o.found.sum()) for o in observations), sum(len(o.found) for o in observations)
 
 
+def drawn(observations: Sequence[Observation], n: int, seed: int) -> list[Observation]:
+    """About `n` samples, of each clip its share, by chance: the same ones of every list with the same counts."""
+    total = sum(len(o.found) for o in observations)
+    if total <= n:
+        return list(observations)
+    rng = np.random.default_rng(seed)
+    edges = np.round(np.cumsum([0] + [len(o.found) for o in observations]) * n / total).astype(int)
+    return [
+        o.part(np.sort(rng.choice(len(o.found), share, replace=False)))
+        for o, share in zip(observations, np.diff(edges), strict=True)
+    ]
+
+
 def require_found(observations: Sequence[Observation], whose: str) -> list[Observation]:
     """The clips with anything found; NotComputable with the first reason if there are none."""
     some = [o for o in observations if o.found.any()]
@@ -69,11 +90,13 @@ def require_found(observations: Sequence[Observation], whose: str) -> list[Obser
     return some
 
 
-def frechet_score(real: Sequence[Observation], generated: Sequence[Observation], sample: str) -> float:
+def frechet_score(
+    real: Sequence[Observation], generated: Sequence[Observation], sample: str, *, biased: bool = False
+) -> float:
     """Fréchet distance of all samples of `generated` to all of `real`, pooled over clips."""
     sides = []
     for whose, observations in (("real", real), ("generated", generated)):
-        gaussian = Gaussian()
+        gaussian = Gaussian(biased)
         for observation in require_found(observations, whose):
             gaussian.add(observation.samples)
         if gaussian.n < 2:

@@ -7,8 +7,9 @@ Two towers that end in 1024 numbers: five mouth frames at 25 fps, and 20 MFCC fr
 from functools import cache
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
+
+from .state import loaded, read_state
 
 
 def _conv2(inputs: int, outputs: int, kernel: int | tuple[int, int], padding: int = 1) -> list[nn.Module]:
@@ -59,13 +60,5 @@ class SyncNet(nn.Module):
 
 @cache
 def load_syncnet(path: Path) -> SyncNet:
-    """The network with syncnet_v2.model's weights; RuntimeError where one is missing or of another shape.
-
-    The file is older than num_batches_tracked, which evaluation does not use: only those may be missing.
-    """
-    network = SyncNet()
-    missing, unexpected = network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True), strict=False)
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing or unexpected:
-        raise RuntimeError(f"{path.name} is not SyncNet: missing {missing}, unexpected {unexpected}")
-    return network.eval().requires_grad_(False)
+    """The network with syncnet_v2.model's weights; UserError where one is missing or of another shape."""
+    return loaded(SyncNet(), read_state(path), path)

@@ -5,20 +5,19 @@ and measured rows are two tables under two headings.
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from emo_model.data.records import TABLES
+from emo_model.data.store import write_text
 
-from .evaluate import CONTROLS, HALVES
+from .controls import HALVES, is_control
 from .extractors import FAMILIES
-from .protocol import Protocol
-from .rows import EvaluationRow, to_table
+from .methods import sentences
+from .outputs import Evaluation
+from .rows import EvaluationRow
 
 MAIN = ("fid", "syncnet", "f_sim", "fvd", "e_fid")  # the paper's columns, in its order
 TITLES = {"fid": "FID", "syncnet": "SyncNet", "f_sim": "F-SIM", "fvd": "FVD", "e_fid": "E-FID"}
@@ -60,6 +59,16 @@ def published() -> Grid:
     return Grid("As EMO printed them, HDTF / web", heads, tuple((m, *cells) for m, cells in TABLE_1.items()))
 
 
+def printed(method: str) -> dict[str, float]:
+    """A method's numbers of Table 1 by metric and test set, `fid HDTF`; empty for a method that it does not have."""
+    cells = next((cells for name, cells in TABLE_1.items() if _plain(name) == _plain(method)), ())
+    found: dict[str, float] = {}
+    for family, cell in zip(MAIN, cells, strict=False):
+        sets = zip(("HDTF", "web"), cell.split(" / "), strict=False)
+        found |= {f"{family} {where}": float(value) for where, value in sets if value != DASH}
+    return found
+
+
 def measured(rows: Sequence[EvaluationRow]) -> Grid:
     """Our numbers for the paper's five columns; a stand-in's column bears the stand-in's name."""
     return _grid("Measured here", rows, [_column(family, rows) for family in MAIN])
@@ -91,6 +100,55 @@ def not_measured(rows: Sequence[EvaluationRow]) -> list[str]:
     ]
 
 
+def table_1(rows: Sequence[EvaluationRow]) -> Grid:
+    """The paper's Table 1, measured and printed numbers in columns apart: they are of other clips and code.
+
+    A measured method that the paper has under the same name shares its line.
+    """
+    ours, printed = measured(rows), {_plain(method): (method, cells) for method, cells in TABLE_1.items()}
+    titles = [TITLES[family] for family in MAIN]
+    heads = ("method", *(f"{head}, measured" for head in ours.heads[1:]), *(f"{title}, as printed" for title in titles))
+    none, lines = (DASH,) * len(MAIN), []
+    for method, *cells in ours.rows:
+        _, theirs = printed.pop(_plain(method), ("", none))
+        lines.append((method, *cells, *theirs))
+    lines += [(f"{method} (EMO's Table 1)", *none, *cells) for method, cells in printed.values()]
+    return Grid("Table 1: measured here, and as EMO printed it (HDTF / web)", heads, tuple(lines))
+
+
+def _plain(method: str) -> str:
+    """A name without case, spaces and signs: Wav2Lip is wav2lip."""
+    return "".join(letter for letter in method.casefold() if letter.isalnum())
+
+
+def counts(rows: Sequence[EvaluationRow]) -> list[str]:
+    """A line a number that not every sample could be used for: no frame without a face is dropped unsaid."""
+    return [
+        f"{row.method}: {row.metric} is of {row.n} of {row.n_total} samples; in the others nothing was found"
+        for row in rows
+        if row.value is not None and row.n < row.n_total
+    ]
+
+
+def to_page(evaluation: Evaluation) -> str:
+    """The tables, what is missing from them, and what is to be said of the videos, as markdown."""
+    rows, protocol = evaluation.rows, evaluation.protocol
+    parts = [f"# Evaluation: {protocol.dataset}"]
+    parts += [f"Protocol {protocol.name}, `{protocol.hash}`; {len(protocol.clips)} clips; N in each cell."]
+    for grid in (table_1(rows), others(rows)):
+        if grid.rows and len(grid.heads) > 1:
+            parts += [f"## {grid.title}", to_markdown(grid)]
+    lists = {
+        "No number": not_measured(rows),
+        "Said of the videos": sentences(evaluation.findings),
+        "Not every sample": counts(rows),
+    }
+    for title, lines in lists.items():
+        if lines:
+            parts += [f"## {title}", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
+
+
 def _column(family: str, rows: Sequence[EvaluationRow]) -> str:
     """The name the family's number has in these rows: a stand-in's if one was used."""
     output = FAMILIES[family].outputs[0]
@@ -101,7 +159,7 @@ def _column(family: str, rows: Sequence[EvaluationRow]) -> str:
 def _grid(title: str, rows: Sequence[EvaluationRow], metrics: Sequence[str]) -> Grid:
     cells = {(row.method, row.metric): row for row in rows}
     found = list(dict.fromkeys(row.method for row in rows))
-    methods = [m for m in CONTROLS if m in found] + [m for m in found if m not in CONTROLS]
+    methods = [m for m in found if is_control(m)] + [m for m in found if not is_control(m)]
     body = [(m, *(_cell(cells.get((m, metric))) for metric in metrics)) for m in methods]
     # no metric here is a distance: nothing to say about halves
     body = [line for line in body if line[0] != HALVES or set(line[1:]) != {DASH}]
@@ -140,25 +198,11 @@ def to_csv(rows: Sequence[EvaluationRow]) -> str:
     return out.getvalue()
 
 
-def write_table(rows: Sequence[EvaluationRow], protocol: Protocol, folder: Path) -> dict[str, Path]:
-    """Write table.md, table.csv and part.parquet into `folder`; returns their paths by suffix."""
-    from .report import markdown_report
-
+def write_table(evaluation: Evaluation, folder: Path) -> dict[str, Path]:
+    """Write table.md, table.csv and the evaluation (outputs.py) into `folder`; returns the tables' paths by suffix."""
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {
-        suffix: folder / name
-        for suffix, name in (("md", "table.md"), ("csv", "table.csv"), ("parquet", "part.parquet"))
-    }
-    write_whole(paths["md"], markdown_report(rows, protocol))
-    write_whole(paths["csv"], to_csv(rows))
-    unfinished = paths["parquet"].with_suffix(".parquet.tmp")
-    pq.write_table(to_table(list(rows)), unfinished)
-    os.replace(unfinished, paths["parquet"])
+    paths = {"md": folder / "table.md", "csv": folder / "table.csv", "parquet": folder / "part.parquet"}
+    write_text(paths["md"], to_page(evaluation))
+    write_text(paths["csv"], to_csv(evaluation.rows))
+    evaluation.write(folder)
     return paths
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write under a temporary name, then rename."""
-    unfinished = path.with_suffix(path.suffix + ".tmp")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

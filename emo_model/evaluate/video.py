@@ -1,7 +1,8 @@
 """A video as metrics see it: frames at one rate and size, its sound, its faces. Each file is decoded once."""
 
+import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -36,7 +37,8 @@ class Unreadable(Exception):
 class Video:
     """Frames (T, size, size, 3) uint8 RGB at `fps`; `reference` is the image the generator was given.
 
-    `still` marks one frame repeated: per-frame work is then done once.
+    `still` marks one frame repeated: per-frame work is then done once. `truth` is the real clip of the same length that
+    this video answers; None on the real clip itself.
     """
 
     frames: np.ndarray
@@ -44,7 +46,7 @@ class Video:
     reference: np.ndarray
     sound_path: Path | None = None
     still: bool = False
-    _tracks: dict[int, FaceTrack] = field(default_factory=dict)
+    truth: "Video | None" = None
 
     @cached_property
     def faces(self) -> FaceTrack:
@@ -69,7 +71,14 @@ class Video:
     def as_still(self) -> "Video":
         """The reference shown for as long: the answer of a generator that does nothing."""
         frames = np.broadcast_to(self.reference, self.frames.shape)
-        return Video(frames, self.fps, self.reference, self.sound_path, still=True)
+        return Video(frames, self.fps, self.reference, self.sound_path, still=True, truth=self)
+
+    def with_sound(self, path: Path) -> "Video":
+        """The same pictures, and faces if they were found already, with another sound."""
+        other = copy.copy(self)
+        other.__dict__.pop("sound", None)
+        other.sound_path, other.truth = path, self
+        return other
 
 
 def resample_indices(count: int, fps: float, to_fps: float) -> np.ndarray:
@@ -134,8 +143,20 @@ def read_sound(path: Path, seconds: float | None = None) -> np.ndarray | None:
     return np.clip(np.round(sound * 32768), -32768, 32767).astype(np.int16)
 
 
+def has_sound(path: Path) -> bool:
+    """Whether a file has a sound track. Unreadable where it cannot be opened."""
+    try:
+        with media.open_media(path) as container:
+            return media.audio_stream(container) is not None
+    except (av.FFmpegError, OSError) as error:
+        raise Unreadable(f"{path.name} could not be opened: {error}") from error
+
+
 def open_video(path: Path, reference: np.ndarray | Path | None, sound: Path | None, protocol: View) -> Video:
-    """The video under a protocol's fps, size and seconds; without a reference, its own first frame is it."""
+    """The video under a protocol's fps, size and seconds, with the sound of another file if one is given.
+
+    Without a reference, its own first frame is it. Unreadable on a file without usable frames.
+    """
     fps, size = protocol.fps, protocol.size
     frames = read_frames(path, fps=fps, size=size, seconds=protocol.seconds)
     if reference is None:

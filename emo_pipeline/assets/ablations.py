@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from emo_pipeline.assets.generation import GenerationConfig, make_videos, pairs, test_clips
+from emo_pipeline.assets.generation import GenerationConfig, freeze, make_videos, test_clips
 from emo_pipeline.assets.shards import OWNER
 from emo_pipeline.checkpoints import checkpoint_of
 from emo_pipeline.evaluation_rows import grid, version_of, write_rows
@@ -91,7 +91,8 @@ def _ablation(
     variants: Mapping[str, Mapping[str, Any]],
 ) -> dg.MaterializeResult:
     """Generate each variant and measure head motion: a face not found in a frame is counted, never guessed."""
-    from emo_model.evaluate import Protocol, evaluate_methods
+    from emo_model.evaluate import COPY, GROUND_TRUTH, HALVES, evaluate_methods
+    from emo_model.evaluate.clips import pair
 
     root = data.root
     folder, model = root.folder("7_generated") / lineage(context) / asset, checkpoint_of(context, root, "speed")
@@ -100,10 +101,16 @@ def _ablation(
         clips=config.clips, seconds=config.seconds, steps=config.steps, guidance=config.guidance
     )
     for name, given in variants.items():
-        make_videos(context, root, model, folder / name, settings, **given)
-    protocol = Protocol.freeze(asset, [clip["clip_id"] for clip in clips], metrics=("motion",), seconds=config.seconds)
-    methods = {name: pairs(clips, folder / name) for name in variants}
-    rows = evaluate_methods(methods, protocol, root=root, metrics=("motion",), run_id=lineage(context))
+        make_videos(context, root, model, folder / name, settings, clips, config.seconds, **given)
+    protocol = freeze(clips, settings, metrics=("motion",))
+    methods = {
+        name: [pair(root, clip, folder / name / f"{clip['clip_id']}.mp4", protocol) for clip in clips]
+        for name in variants
+    }
+    rows = evaluate_methods(
+        methods, protocol, root=root, metrics=("motion",), controls=(GROUND_TRUTH, HALVES, COPY),
+        features=root.folder("8_evaluation") / "features", run_id=lineage(context),
+    ).rows  # fmt: skip
     write_rows(root.folder("8_evaluation") / asset / f"{lineage(context)}.parquet", rows)
     shown = [row for row in rows if row.method in variants]
     return dg.MaterializeResult(

@@ -1,6 +1,6 @@
 """Group evaluation, first half: videos from the newest model for every test clip, and for the two ablations.
 
-    7_generated/RUN/{generation.json, METHOD/CLIP.mp4}
+    7_generated/RUN/{generation.json, METHOD.parquet (its clips), METHOD/CLIP.mp4}
 
 Here: which clips, with which model. How a video is made: emo_model.generate.
 """
@@ -32,8 +32,9 @@ OURS, CHAMPION = RESERVED = "ours", "champion"
 class GenerationConfig(dg.Config):
     """How test videos are made. Clips and their length are part of the protocol: numbers compare under equal ones."""
 
-    clips: int | None = Field(default=None, description="At most this many test clips; empty: all of eval_manifest.")
-    seconds: float = Field(default=10.0, description="Seconds of each clip, from its start.")
+    protocol: str = Field(default="demo", description="demo, HDTF-open-v1 or web-clips-v1 (evaluate/protocol.py).")
+    clips: int | None = Field(default=None, description="At most this many test clips; empty: all of the protocol's.")
+    seconds: float = Field(default=10.0, description="Seconds of each clip (demo; a named protocol has its own).")
     steps: int = Field(default=40, description="Denoising steps (section 4.1).")
     sampler: str = Field(default="ddim", description="ddim (the paper's), dpm++ or unipc, which need fewer steps.")
     guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
@@ -55,11 +56,13 @@ class GenerationConfig(dg.Config):
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
     """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound."""
     from emo_model.data.store import text_sha256, write_json
+    from emo_model.evaluate.clips import prepare
     from emo_model.generate.video import checkpoint_sha256
 
     root, folder = data.root, data.root.folder("7_generated") / lineage(context)
-    clips = test_clips(root, config.clips)
-    protocol = _freeze(clips, config)
+    clips = test_clips(root, config.clips, config.protocol)
+    protocol = freeze(clips, config)
+    prepare(root, clips, protocol)
     models = {OURS: checkpoint_of(context, root, "speed")}
     if known := _known_people(models[OURS], clips):
         raise UserError(
@@ -72,7 +75,7 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
         else:
             models[CHAMPION] = rival
     for method, model in models.items():
-        make_videos(context, root, model, folder / method, config)
+        make_videos(context, root, model, folder / method, config, clips, protocol.seconds)
     record = {
         "protocol": dataclasses.asdict(protocol),
         "clips": clips,
@@ -104,19 +107,22 @@ def _known_people(model: Path, clips: list[dict[str, Any]]) -> list[str]:
     return sorted(learned_from(model.parents[1], "identity_id") & {clip["identity_id"] for clip in clips})
 
 
-def test_clips(root: "DataRoot", at_most: int | None = None) -> list[dict[str, Any]]:
-    """Rows of eval_manifest. UserError where there are none."""
-    import pyarrow.parquet as pq
+def test_clips(root: "DataRoot", at_most: int | None = None, protocol: str = "demo") -> list[dict[str, Any]]:
+    """Rows of eval_manifest that a protocol measures. UserError where there are none."""
+    from emo_model.evaluate.clips import read
 
-    from emo_model.data.manifests import manifest_path
-
-    path = manifest_path(root, "eval")
-    if not path.exists() or not (rows := pq.ParquetFile(path).read(columns=list(_WANTED)).to_pylist()):
-        raise UserError(f"no clip to evaluate on: {path.name} is empty or missing; see why with: emo why")
-    return rows[:at_most]
+    return read(root, name=protocol, limit=at_most)
 
 
-_WANTED = ("clip_id", "identity_id", "path", "sound_path", "protocol")
+def freeze(clips: list[dict[str, Any]], config: GenerationConfig, **values: Any) -> "Protocol":
+    """The protocol of these clips under a launchpad's numbers."""
+    from emo_model.evaluate import clips as clips_
+
+    return clips_.freeze(clips, config.protocol, **values, **_seconds(config))
+
+
+def _seconds(config: GenerationConfig) -> dict[str, float]:
+    return {"seconds": config.seconds} if config.protocol == "demo" else {}
 
 
 def make_videos(
@@ -125,10 +131,11 @@ def make_videos(
     model: Path,
     folder: Path,
     config: GenerationConfig,
+    clips: list[dict[str, Any]],
+    seconds: float,
     **given: Any,
 ) -> None:
     """folder/CLIP.mp4 for each test clip; finished ones are kept. `given` replaces speed or face_region."""
-    from emo_model.data.manifests import manifest_path
     from emo_model.generate import Settings, generate_manifest
     from emo_model.generate.speed_curve import parse_speed
 
@@ -141,14 +148,27 @@ def make_videos(
     }
     generate_manifest(
         model,
-        manifest_path(root, "eval"),
+        _manifest_of(root, clips, folder.with_name(f"{folder.name}.parquet")),
         root,
         folder,
         settings=Settings(**{**options, **given}),
-        max_seconds=config.seconds,
-        limit=config.clips,
+        max_seconds=seconds,
         progress=lambda line: context.log.info(f"{folder.name} {line}"),
     )
+
+
+def _manifest_of(root: "DataRoot", clips: list[dict[str, Any]], path: Path) -> Path:
+    """The rows of eval_manifest for these clips, as a manifest of their own."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from emo_model.data.manifests import manifest_path
+    from emo_model.data.store import write_parquet
+
+    rows = pq.ParquetFile(manifest_path(root, "eval")).read()
+    write_parquet(path, rows.filter(pc.is_in(rows["clip_id"], pa.array([clip["clip_id"] for clip in clips]))))
+    return path
 
 
 def _other_champion(root: "DataRoot", newest: Path) -> Path | None:
@@ -156,13 +176,6 @@ def _other_champion(root: "DataRoot", newest: Path) -> Path | None:
     record = champion(root)
     path = root.path / record["checkpoint"] if record else None
     return path if path and path.exists() and path != newest else None
-
-
-def _freeze(clips: list[dict[str, Any]], config: GenerationConfig) -> "Protocol":
-    from emo_model.evaluate import Protocol
-
-    dataset = next((clip["protocol"] for clip in clips if clip.get("protocol")), "held-out people")
-    return Protocol.freeze(dataset, [clip["clip_id"] for clip in clips], seconds=config.seconds)
 
 
 # ---- what the metrics read ----
@@ -174,7 +187,7 @@ class Generation:
 
     folder: Path
     protocol: "Protocol"
-    methods: "Mapping[str, list[VideoPair]]"
+    methods: "dict[str, list[VideoPair]]"
     models: Mapping[str, Mapping[str, str]]
 
     @property
@@ -184,46 +197,20 @@ class Generation:
 
 
 def latest_generation(context: dg.AssetExecutionContext, root: "DataRoot") -> Generation:
-    """Of this run, else the last one; with every folder methods/NAME that holds CLIP_ID.mp4 files as a method."""
+    """Of this run, else the last one; with every folder methods/NAME as a method."""
+    from emo_model.evaluate import Protocol, methods
+    from emo_model.evaluate.clips import pair
+
     folder = find_latest(
         context, root, "generated_videos", "generation", root.folder("7_generated"),
         lambda found: found if (found / "generation.json").exists() else None,
     )  # fmt: skip
     record = json.loads((folder / "generation.json").read_text())
-    folders = {method: folder / method for method in record["models"]} | method_folders(root)
-    methods = {method: pairs(record["clips"], where) for method, where in folders.items()}
-    return Generation(folder, read_protocol(record["protocol"]), methods, record["models"])
-
-
-def method_folders(root: "DataRoot") -> dict[str, Path]:
-    """methods/NAME with videos in it: other people's results on our test clips."""
-    folders = sorted((root.path / "methods").glob("*/"))
-    for folder in folders:
-        if folder.name in RESERVED:
-            raise UserError(f"{folder}: the name is taken by this pipeline's own videos; rename the folder")
-    return {folder.name: folder for folder in folders if any(folder.glob("*.mp4"))}
-
-
-def pairs(clips: list[dict[str, Any]], folder: Path) -> "list[VideoPair]":
-    """Each test clip beside its generated video in `folder`."""
-    from emo_model.evaluate import VideoPair
-
-    return [
-        VideoPair(
-            clip_id=clip["clip_id"],
-            identity=clip["identity_id"],
-            real=Path(clip["path"]),
-            generated=folder / f"{clip['clip_id']}.mp4",
-            sound=Path(clip["sound_path"]),
-        )
-        for clip in clips
-    ]
-
-
-def read_protocol(values: Mapping[str, Any]) -> "Protocol":
-    """A protocol from its JSON."""
-    from emo_model.evaluate import Protocol
-    from emo_model.evaluate.protocol import PinnedExtractor
-
-    pins = tuple(PinnedExtractor(**pin) for pin in values["extractors"])
-    return Protocol(**{**values, "clips": tuple(values["clips"]), "extractors": pins})
+    protocol = Protocol.of(record["protocol"])
+    folders = {method: folder / method for method in record["models"]} | methods.folders(root.path, RESERVED)
+    answers = {method: (where, methods.videos(where)) for method, where in folders.items()}
+    pairs = {
+        method: [pair(root, clip, methods.answer(where, clip["clip_id"], found), protocol) for clip in record["clips"]]
+        for method, (where, found) in answers.items()
+    }
+    return Generation(folder, protocol, pairs, record["models"])

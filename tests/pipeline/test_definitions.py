@@ -11,6 +11,9 @@ import yaml
 
 HOME = Path(__file__).resolve().parents[2]
 
+PAPERS = ("fid", "syncnet", "f_sim", "fvd", "e_fid")
+METRICS = (*PAPERS, "p_fid", "motion", "blink", "mouth_sync", "beat", "pictures", "seams")
+
 # group -> asset -> what it hangs off. A change here is a change of the design's graph.
 GRAPH = {
     "ingest": {"source_registry": "", "raw_videos": "source_registry", "video_probe": "raw_videos"},
@@ -44,10 +47,11 @@ GRAPH = {
     },
     "evaluation": {
         "generated_videos": "eval_manifest speed_checkpoint",
-        **dict.fromkeys(("fid", "syncnet", "f_sim", "fvd", "e_fid"), "generated_videos"),
+        "video_features": "generated_videos",
+        **dict.fromkeys(METRICS, "video_features"),
         "speed_ablation": "eval_manifest speed_checkpoint",
         "face_region_ablation": "eval_manifest speed_checkpoint",
-        "comparison_table": "e_fid f_sim fid fvd syncnet",
+        "comparison_table": " ".join(sorted(METRICS)),
         "evaluation_report": "comparison_table",
         "champion_model": "evaluation_report",
     },
@@ -67,6 +71,14 @@ CHECKS = {
     "champion_model": {"champion_beaten"},
 }
 SHARDED = {*GRAPH["ingest"], *GRAPH["clips"], *GRAPH["labels"]} - {"source_registry"}
+
+
+def test_every_metric_has_an_asset_and_the_papers_come_first() -> None:
+    from emo_model.evaluate import ALL
+    from emo_model.evaluate.table import MAIN
+    from emo_pipeline.assets import evaluation
+
+    assert set(evaluation.METRICS) == set(ALL) and tuple(evaluation.METRICS)[: len(MAIN)] == MAIN
 
 
 def test_everything_loads_and_every_job_resolves(defs: dg.Definitions) -> None:

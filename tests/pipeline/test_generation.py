@@ -8,17 +8,29 @@ import pyarrow.parquet as pq
 
 from emo_model.data.records import MANIFEST
 from emo_model.data.store import DataRoot, write_rows
+from emo_pipeline.assets.generation import _manifest_of
 
 RUN = "00000000-0000-0000-0000-000000000007"
+
+
+def row(clip: str) -> dict:
+    known = dict.fromkeys(MANIFEST.schema.names, "x") | {"clip_id": clip, "identity_id": "ann", "start_s": 0.0}
+    known |= {"num_frames": 90, "size": 64, "union_box": [0.0] * 4, "sound_shift_frames": 0, "mean_speed": None}
+    return known
+
+
+def test_only_the_clips_of_the_protocol_are_generated(root: DataRoot) -> None:
+    write_rows(root.folder("5_manifest") / "eval.parquet", MANIFEST, [row(f"c{i}") for i in range(4)])
+    path = _manifest_of(root, [row("c3"), row("c1")], root.folder("7_generated") / "speed 0.7.parquet")
+    assert pq.ParquetFile(path).read()["clip_id"].to_pylist() == ["c1", "c3"]
+    assert pq.ParquetFile(path).schema_arrow.equals(MANIFEST.schema)
 
 
 def test_a_model_that_learned_from_a_test_person_is_refused(
     defs: dg.Definitions, instance: dg.DagsterInstance, root: DataRoot
 ) -> None:
     """As after a split that was dealt anew: the numbers would look good and mean nothing."""
-    clip = dict.fromkeys(MANIFEST.schema.names, "x") | {"identity_id": "ann", "start_s": 0.0, "num_frames": 90}
-    clip |= {"size": 64, "union_box": [0.0] * 4, "sound_shift_frames": 0, "mean_speed": None}
-    write_rows(root.folder("5_manifest") / "eval.parquet", MANIFEST, [clip])
+    write_rows(root.folder("5_manifest") / "eval.parquet", MANIFEST, [row("x")])
     for stage, people, before in (("image", ["ann"], None), ("speed", ["bob"], "image")):
         run = root.folder("6_checkpoints") / stage / RUN
         (run / "checkpoints" / "step-0000001").mkdir(parents=True)

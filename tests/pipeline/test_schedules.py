@@ -10,7 +10,7 @@ import pytest
 from emo_model.data.policy import make_own, policy
 from emo_model.data.store import DataRoot
 from emo_pipeline import schedules
-from emo_pipeline.schedules import RETRAINED, retrain_config, weekly_retrain
+from emo_pipeline.schedules import RETRAINED, nightly_evaluation, retrain_config, weekly_retrain
 from emo_pipeline.versions import POLICY_HASH
 from tests.pipeline.conftest import report
 from tests.pipeline.test_checks import SUMMARY
@@ -18,6 +18,26 @@ from tests.pipeline.test_checks import SUMMARY
 RUN = "00000000-0000-0000-0000-000000000001"
 MONDAY = datetime(2026, 11, 23, 4, tzinfo=UTC)
 ONE, TWO = "train_manifest_stage1", "train_manifest_stage2"
+
+
+def night(defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[list[dict], str]:
+    """(run configuration of every run that nightly_evaluation asks for, reason for none)."""
+    with dg.build_schedule_context(
+        instance, scheduled_execution_time=MONDAY, repository_def=defs.get_repository_def()
+    ) as context:
+        found = nightly_evaluation.evaluate_tick(context)
+    return [request.run_config for request in found.run_requests or []], found.skip_message or ""
+
+
+def test_the_newest_checkpoint_is_evaluated_at_night_once(defs: dg.Definitions, instance: dg.DagsterInstance) -> None:
+    assert night(defs, instance) == ([], "no checkpoint yet: launch train_all first")
+    report(instance, "speed_checkpoint")
+    assert night(defs, instance)[0] == [{"ops": {}}]
+    report(instance, "champion_model")
+    assert night(defs, instance) == ([], "the newest checkpoint has been evaluated")
+    report(instance, "speed_checkpoint", "2")
+    run = instance.create_run_for_job(defs.resolve_job_def("evaluate"), status=dg.DagsterRunStatus.STARTED)
+    assert f"evaluate is under way (run {run.run_id[:8]})" in night(defs, instance)[1]
 
 
 def tick(defs: dg.Definitions, instance: dg.DagsterInstance) -> tuple[int, str]:

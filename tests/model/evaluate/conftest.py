@@ -1,6 +1,6 @@
 """Small known videos, and the real weights where they are present."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import av
@@ -8,6 +8,11 @@ import numpy as np
 import pytest
 
 from emo_model import samples, weights
+from emo_model.evaluate import EvaluationRow, Protocol, VideoPair, evaluate_methods, observe
+from emo_model.evaluate.extractors import FAMILIES, Extractor, Family
+from emo_model.evaluate.protocol import PinnedExtractor
+from emo_model.evaluate.scores import Observation, Score, counted, frechet_score
+from emo_model.evaluate.video import Video
 
 
 @pytest.fixture
@@ -70,3 +75,48 @@ def need_sample() -> Callable[[str], Path]:
         return file
 
     return path
+
+
+COLOUR = Extractor("mean-colour", (), is_reference=True)
+
+
+class MeanColour:
+    """A distance between mean colours of frames: stands where networks stand, and needs none."""
+
+    broken = False
+    decoded = 0
+
+    def __init__(self, extractor: Extractor) -> None:
+        del extractor
+
+    def observe(self, video: Video) -> Observation:
+        values = video.frames.mean((1, 2)) + np.arange(len(video.frames))[:, None] % 7
+        return Observation.full(values * np.nan if self.broken and not video.still else values)
+
+    def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
+        return {"colour": Score(frechet_score(real, generated, "frame"), *counted(generated))}
+
+
+@pytest.fixture
+def colour(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
+    monkeypatch.setattr(observe, "load", lambda family, extractor: MeanColour(extractor))
+    monkeypatch.setattr(MeanColour, "broken", False)
+
+
+def protocol(*clips: str, seconds: float = 1.0) -> Protocol:
+    return Protocol("demo", clips, (PinnedExtractor("colour", "mean-colour", ""),), seconds=seconds, size=64)
+
+
+@pytest.fixture
+def pairs(moving: Callable[..., Path]) -> list[VideoPair]:
+    """Three clips of two people; what is generated is 10 brighter."""
+    return [
+        VideoPair(f"c{i}", person, moving(f"real{i}", seed=i), moving(f"ours{i}", seed=i, level=10))
+        for i, person in enumerate(("ann", "ann", "bob"))
+    ]
+
+
+def measure(methods: dict[str, list[VideoPair]], frozen: Protocol, **values: object) -> dict[str, EvaluationRow]:
+    found = evaluate_methods(methods, frozen, root="", metrics=("colour",), **values)
+    return {row.method: row for row in found.rows}

@@ -1,7 +1,7 @@
 """The pass over all clips: controls, dashes with reasons, intervals over people; then table and report."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,71 +15,35 @@ from emo_model.evaluate import (
     COPY,
     GROUND_TRUTH,
     HALVES,
+    RECONSTRUCTION,
     EvaluationRow,
     Protocol,
     VideoPair,
     compute,
-    evaluate,
     evaluate_methods,
+    observe,
     shortest_seconds,
     write_report,
     write_table,
 )  # fmt: skip
-from emo_model.evaluate.extractors import FAMILIES, Extractor, Family
+from emo_model.evaluate.extractors import FAMILIES, Family
+from emo_model.evaluate.methods import sentences
 from emo_model.evaluate.protocol import PinnedExtractor
-from emo_model.evaluate.scores import Observation, Score, counted, frechet_score
+from emo_model.evaluate.scores import Observation
 from emo_model.evaluate.table import TABLE_1, TABLE_2, measured, not_measured, published, to_csv
 from emo_model.evaluate.video import Video
 
-COLOUR = Extractor("mean-colour", (), is_reference=True)
-
-
-class MeanColour:
-    """A distance between mean colours of frames: stands where networks stand, and needs none."""
-
-    broken = False
-    decoded = 0
-
-    def __init__(self, extractor: Extractor) -> None:
-        del extractor
-
-    def observe(self, video: Video) -> Observation:
-        values = video.frames.mean((1, 2)) + np.arange(len(video.frames))[:, None] % 7
-        return Observation.full(values * np.nan if self.broken and not video.still else values)
-
-    def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
-        return {"colour": Score(frechet_score(real, generated, "frame"), *counted(generated))}
-
-
-@pytest.fixture
-def colour(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
-    monkeypatch.setattr(evaluate, "_load", lambda family, extractor: MeanColour(extractor))
-    monkeypatch.setattr(MeanColour, "broken", False)
-
-
-def protocol(*clips: str, seconds: float = 1.0) -> Protocol:
-    return Protocol("demo", clips, (PinnedExtractor("colour", "mean-colour", ""),), seconds=seconds, size=64)
-
-
-@pytest.fixture
-def pairs(moving: Callable[..., Path]) -> list[VideoPair]:
-    """Three clips of two people; what is generated is 10 brighter."""
-    return [
-        VideoPair(f"c{i}", person, moving(f"real{i}", seed=i), moving(f"ours{i}", seed=i, level=10))
-        for i, person in enumerate(("ann", "ann", "bob"))
-    ]
+from .conftest import COLOUR, MeanColour, measure, protocol
 
 
 def run(pairs: list[VideoPair], **values: float) -> dict[str, EvaluationRow]:
-    rows = evaluate_methods({"ours": pairs}, protocol("c0", "c1", "c2", **values), root="", metrics=("colour",))
-    return {row.method: row for row in rows}
+    return measure({"ours": pairs}, protocol("c0", "c1", "c2", **values))
 
 
 @pytest.mark.usefixtures("colour")
 def test_controls_stand_beside_the_method_and_the_shift_is_found(pairs: list[VideoPair]) -> None:
     rows = run(pairs)
-    assert list(rows) == [GROUND_TRUTH, HALVES, COPY, "ours"]
+    assert list(rows) == [GROUND_TRUTH, HALVES, COPY, f"{RECONSTRUCTION} [TINY]", "ours"]
     assert rows["ours"].value == pytest.approx(3 * 10**2, rel=0.1)  # 10 brighter in three channels
     assert rows[GROUND_TRUTH].value is None and rows[GROUND_TRUTH].reason == "a distance to itself"
     assert {row.floor for row in rows.values()} == {rows[HALVES].value}
@@ -87,10 +51,22 @@ def test_controls_stand_beside_the_method_and_the_shift_is_found(pairs: list[Vid
     assert rows["ours"].ci_low <= rows["ours"].value <= rows["ours"].ci_high
 
 
+def test_fewer_samples_than_numbers_are_said(pairs: list[VideoPair], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(MeanColour):
+        def observe(self, video: Video) -> Observation:
+            return Observation.full(np.random.default_rng(len(video.frames)).standard_normal((len(video.frames), 100)))
+
+    monkeypatch.setattr(observe, "load", lambda family, extractor: Wide(extractor))
+    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
+    found = evaluate_methods({"ours": pairs}, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
+    line = sentences(found.findings)[-1]
+    assert line.startswith("every method: colour is of 90 frames of 100 numbers each: read it against its floor")
+
+
 @pytest.mark.usefixtures("colour")
 def test_one_person_gives_no_interval(pairs: list[VideoPair]) -> None:
-    rows = evaluate_methods({"ours": pairs[:2]}, protocol("c0", "c1"), root="", metrics=("colour",))
-    assert all(row.ci_low is None and row.ci_high is None for row in rows)
+    rows = measure({"ours": pairs[:2]}, protocol("c0", "c1"))
+    assert all(row.ci_low is None and row.ci_high is None for row in rows.values())
 
 
 @pytest.mark.usefixtures("colour")
@@ -115,9 +91,9 @@ def test_a_method_without_a_whole_video_gets_a_dash_that_names_the_clip(
         "broken": [VideoPair("c1", "ann", pairs[1].real, broken)],
     }[defect]
     methods = {"good": pairs, "bad": [pairs[0], *bad, pairs[2]]}
-    rows = {r.method: r for r in evaluate_methods(methods, protocol("c0", "c1", "c2"), root="", metrics=("colour",))}
+    rows = measure(methods, protocol("c0", "c1", "c2"))
     assert rows["bad"].value is None and rows["bad"].reason.startswith("clip c1: ")
-    assert {"missing": "no video", "short": "12 of 30", "broken": "broken.mp4"}[defect] in rows["bad"].reason
+    assert {"missing": "no video", "short": "0.40 s long, 1.00 s", "broken": "broken.mp4"}[defect] in rows["bad"].reason
     assert rows["good"].value is not None
 
 
@@ -126,7 +102,10 @@ def test_the_shortest_video_sets_the_seconds_with_which_nobody_gets_a_dash(
     pairs: list[VideoPair], moving: Callable[..., Path]
 ) -> None:
     pairs[1] = VideoPair("c1", "ann", pairs[1].real, moving("short", seconds=0.7))
-    seconds = shortest_seconds(pairs, root="")
+    picture, broken = moving("picture", seconds=1 / 30), moving("broken")
+    broken.write_bytes(b"no video")
+    unusable = [VideoPair("c2", "bob", pairs[2].real, path) for path in (picture, broken)]
+    seconds = shortest_seconds([*pairs, *unusable], root="")  # these get their dashes; nobody else is cut short by them
     assert seconds == pytest.approx(21 / 30)
     assert run(pairs, seconds=seconds)["ours"].n == 63
     assert run(pairs, seconds=seconds + 1 / 30)["ours"].reason == "clip c1: 21 of 22 frames"
@@ -142,13 +121,15 @@ def test_features_that_are_nan_are_a_dash_never_a_number(
 
 
 @pytest.mark.usefixtures("colour")
-def test_every_file_is_decoded_once(pairs: list[VideoPair], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_file_is_decoded_once(
+    pairs: list[VideoPair], moving: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[str] = []
-    original = evaluate.open_video
-    monkeypatch.setattr(evaluate, "open_video", lambda path, *a: (seen.append(path.name), original(path, *a))[1])
-    other = [VideoPair(p.clip_id, p.identity, p.real, p.real.with_name(f"ours{i}.mkv")) for i, p in enumerate(pairs)]
-    evaluate_methods({"a": pairs, "b": other}, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
-    assert sorted(seen) == sorted(["real0.mkv", "real1.mkv", "real2.mkv"] + 2 * ["ours0.mkv", "ours1.mkv", "ours2.mkv"])
+    original = observe.open_video
+    monkeypatch.setattr(observe, "open_video", lambda path, *a: (seen.append(path.name), original(path, *a))[1])
+    other = [VideoPair(p.clip_id, p.identity, p.real, moving(f"b{i}", seed=i, level=20)) for i, p in enumerate(pairs)]
+    measure({"a": pairs, "b": other, "a again": pairs}, protocol("c0", "c1", "c2"))
+    assert sorted(seen) == sorted(f"{name}{i}.mkv" for name in ("real", "ours", "b") for i in range(3))
 
 
 @pytest.mark.usefixtures("colour")
@@ -160,7 +141,7 @@ def test_bad_requests_say_what_to_do(pairs: list[VideoPair], tmp_path: Path) -> 
     with pytest.raises(UserError, match="no method has a video for c9; run: emo generate"):
         compute("colour", pairs, protocol("c0", "c1", "c2", "c9"))
     gone = [VideoPair("c0", "ann", tmp_path / "gone.mp4", pairs[0].generated)]
-    with pytest.raises(UserError, match=r"real clip c0: gone\.mp4"):
+    with pytest.raises(UserError, match=r"real clip c0: .*gone\.mp4"):
         compute("colour", gone, protocol("c0"))
 
 
@@ -169,9 +150,11 @@ def test_without_any_weights_every_number_is_a_dash_with_the_command(
 ) -> None:
     monkeypatch.setattr(weights, "have", lambda name: False)
     frozen = Protocol.freeze("demo", ["c0", "c1", "c2"], seconds=1.0, size=64)
-    rows = evaluate_methods({"ours": pairs}, frozen, root="")
+    rows = evaluate_methods({"ours": pairs}, frozen, root="").rows
     assert {row.metric for row in rows} >= {"fid", "syncnet", "f_sim", "fvd", "e_fid"}
-    assert all(row.value is None and "emo weights get" in row.reason for row in rows)
+    wanting = [row for row in rows if row.extractor != "pixels"]
+    assert all(row.value is None and "emo weights get" in row.reason for row in wanting)
+    assert {row.metric for row in rows if row.value is not None} <= {"psnr", "ssim", "seam_ratio"}
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(
@@ -197,15 +180,16 @@ def test_fvd_with_the_real_i3d(pairs: list[VideoPair], need_weights: Callable[[s
 @pytest.mark.usefixtures("colour")
 def test_table_and_report_keep_the_papers_rows_apart(pairs: list[VideoPair], tmp_path: Path) -> None:
     frozen = protocol("c0", "c1", "c2")
-    rows = evaluate_methods({"ours": pairs}, frozen, root="", metrics=("colour",), run_id="r1")
-    table = pq.read_table(write_table(rows, frozen, tmp_path / "out")["parquet"])
-    assert table.schema.equals(TABLES["evaluations"].schema) and table.num_rows == 4
+    found = evaluate_methods({"ours": pairs}, frozen, root="", metrics=("colour",), run_id="r1")
+    rows = found.rows
+    table = pq.read_table(write_table(found, tmp_path / "out")["parquet"])
+    assert table.schema.equals(TABLES["evaluations"].schema) and table.num_rows == 5
     page = write_report(rows, frozen, {"ours": pairs}, tmp_path / "out")["html"].read_text()
     assert "http" not in page and page.count("data:image/jpeg;base64,") == 3
     assert frozen.hash in page and "87.67" not in page and "67.66 / 192.77" in page
     assert not {row[0] for row in measured(rows).rows} & {"EMO", "SadTalker"}
     assert not {row[0] for row in published().rows} & {"ours", COPY}
-    assert len(to_csv(rows).splitlines()) == 5
+    assert len(to_csv(rows).splitlines()) == 6
 
 
 def row(metric: str, extractor: str, value: float | None, reason: str | None = None, **more: object) -> EvaluationRow:

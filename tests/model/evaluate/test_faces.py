@@ -15,7 +15,7 @@ from emo_model.evaluate.motion import HeadMotion, head_speed
 from emo_model.evaluate.scores import NotComputable, Observation
 from emo_model.evaluate.video import Video, open_video
 
-DLIB: Extractor = FAMILIES["f_sim"].extractors[1]
+DLIB: Extractor = FAMILIES["f_sim"].extractors[2]
 SHAPES: Extractor = FAMILIES["e_fid"].extractors[1]
 MOTION: Extractor = FAMILIES["motion"].extractors[0]
 
@@ -28,7 +28,8 @@ class View:
 
 def track(rotations: Rotation) -> FaceTrack:
     count = len(rotations)
-    return FaceTrack(np.ones(count, bool), np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 52)))
+    still = np.zeros((count, 478, 2)), rotations.as_matrix(), np.zeros((count, 3)), np.zeros((count, 52))
+    return FaceTrack(np.ones(count, bool), *still)
 
 
 def turn_by(degrees: float, frames: int) -> Rotation:
