@@ -1,4 +1,4 @@
-"""A contact sheet in the manner of the paper's figures 3 to 6: methods (or styles, or settings) in rows, time in columns.
+"""A contact sheet in the manner of the paper's figures 3 to 6: methods (styles, settings) in rows, time in columns.
 
 Every row shows the same instants, so what stands below each other can be compared; a long take goes on in lines below.
 """
@@ -15,8 +15,8 @@ from PIL.PngImagePlugin import PngInfo
 from emo_model.data.media import Picture
 from emo_model.data.store import atomic
 from emo_model.errors import UserError
-from emo_model.figures.lettering import font, wrapped
-from emo_model.figures.rows import Row, statements
+from emo_model.figures.lettering import font, small, wrapped
+from emo_model.figures.rows import Row, differ, statements
 from emo_model.generate import synthetic
 
 INK, SOFT, PAPER, EMPTY = (28, 32, 36), (96, 100, 108), (255, 255, 255), (238, 239, 242)
@@ -45,7 +45,9 @@ class _Layout:
     def left(self, column: int) -> int:
         """Where a column begins; -1: the portraits'."""
         step = self.width + self.gap
-        return self.labels + (step + 2 * self.gap if self.portraits else 0) + column * step - (column < 0) * 2 * self.gap
+        return (
+            self.labels + (step + 2 * self.gap if self.portraits else 0) + column * step - (column < 0) * 2 * self.gap
+        )
 
 
 def contact_sheet(
@@ -74,8 +76,10 @@ def contact_sheet(
         _headings(sheet, layout, line * block, times[line * columns : (line + 1) * columns])
     for number, row in enumerate(rows):
         for line in range(lines if len(rows) > 1 else 1):
-            _name(sheet, layout, line * block + layout.heading + number * (height + layout.gap), row, _differ(rows))
-        for cell, (x, y) in zip(_cells(row, times, layout), _places(layout, number, columns, lines, block), strict=True):
+            _name(sheet, layout, line * block + layout.heading + number * (height + layout.gap), row, differ(rows))
+        for cell, (x, y) in zip(
+            _cells(row, times, layout), _places(layout, number, columns, lines, block), strict=True
+        ):
             sheet.paste(cell, (x, y))
     return sheet
 
@@ -97,26 +101,18 @@ def _layout(rows: Sequence[Row], height: int) -> _Layout:
     aspects = [row.shown.width / row.shown.height for row in rows]
     letters = int(np.clip(height // 10, 11, 20))
     names = max(font(letters).getlength(line) for row in rows for line in [*row.label.split(), row.label[:18]])
-    facts = max(font(_small(letters)).getlength(row.shown.facts) for row in rows) / 2
-    labels = int(min(max(names, facts if _differ(rows) else 0), 1.5 * height)) + letters
+    facts = max(font(small(letters)).getlength(row.shown.facts) for row in rows) / 2
+    labels = int(min(max(names, facts if differ(rows) else 0), 1.5 * height)) + letters
     width = round(height * float(np.clip(max(aspects), *ASPECTS)))
     return _Layout(height, width, letters, labels, any(row.portrait is not None for row in rows))
 
 
-def _small(letters: int) -> int:
-    return max(9, round(0.8 * letters))
-
-
-def _differ(rows: Sequence[Row]) -> bool:
-    return len({row.shown.facts for row in rows if not row.shown.still}) > 1
-
-
 def _headings(sheet: Image.Image, layout: _Layout, y: int, times: np.ndarray) -> None:
-    pencil, small = ImageDraw.Draw(sheet), font(_small(layout.letters))
+    pencil, letters = ImageDraw.Draw(sheet), font(small(layout.letters))
     heads = [(column, f"{at:.1f} s") for column, at in enumerate(times)]
     for column, text in [*heads, *([(-1, "portrait")] if layout.portraits else [])]:
         middle = layout.left(column) + layout.width // 2, y + layout.heading // 2
-        pencil.text(middle, text, SOFT, small, anchor="mm")
+        pencil.text(middle, text, SOFT, letters, anchor="mm")
 
 
 def _name(sheet: Image.Image, layout: _Layout, y: int, row: Row, facts: bool) -> None:
@@ -124,7 +120,7 @@ def _name(sheet: Image.Image, layout: _Layout, y: int, row: Row, facts: bool) ->
     width = layout.labels - letters
     lines = [(line, letters, INK) for line in wrapped(row.label, width, letters)]
     if facts:
-        lines += [(line, _small(letters), SOFT) for line in wrapped(row.shown.facts, width, _small(letters))]
+        lines += [(line, small(letters), SOFT) for line in wrapped(row.shown.facts, width, small(letters))]
     y += (layout.height - sum(round(1.25 * size) for _, size, _ in lines)) // 2
     for text, size, colour in lines:
         pencil.text((letters // 2, y), text, colour, font(size))
@@ -156,7 +152,7 @@ def _cells(row: Row, times: np.ndarray, layout: _Layout) -> Iterator[Image.Image
 
 
 def _blank(layout: _Layout, colour: tuple[int, int, int], text: str = "") -> Image.Image:
-    cell, size = Image.new("RGB", (layout.width, layout.height), colour), _small(layout.letters)
+    cell, size = Image.new("RGB", (layout.width, layout.height), colour), small(layout.letters)
     written = "\n".join(wrapped(text, layout.width - size, size))
     middle = layout.width // 2, layout.height // 2
     ImageDraw.Draw(cell).multiline_text(middle, written, SOFT, font(size), anchor="mm", align="center")
@@ -167,4 +163,6 @@ def fitted(picture: Picture, width: int, height: int, ground: tuple[int, int, in
     """The whole picture (H, W, 3) in a cell, its aspect kept, on the ground's colour."""
     image = Image.fromarray(picture)
     larger = min(width / image.width, height / image.height) > 1
-    return ImageOps.pad(image, (width, height), Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS, ground)
+    return ImageOps.pad(
+        image, (width, height), Image.Resampling.BICUBIC if larger else Image.Resampling.LANCZOS, ground
+    )

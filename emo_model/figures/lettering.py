@@ -14,6 +14,11 @@ def font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size)
 
 
+def small(size: int) -> int:
+    """Of what stands beside letters of a size, pixels."""
+    return max(9, round(0.8 * size))
+
+
 def wrapped(text: str, width: float, size: int, lines: int = 3) -> list[str]:
     """The text in at most `lines` lines of at most `width` pixels, broken at spaces (not at no-break ones) where it
     can be; what does not fit ends in an ellipsis."""

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from emo_model.data import media
-from emo_model.data.media import Picture
 from emo_model.data.audio_encoders import FPS
+from emo_model.data.media import Picture
 from emo_model.errors import UserError
 from emo_model.generate import synthetic
 from emo_model.generate.picture import read_picture
 
+EARLY_S = 1e-3  # a frame may be late by so much and still count as on screen: containers round their times
 LATE_S = 0.1  # a video that ends so little before a time still counts as on screen then: files round their lengths
 
 
@@ -91,11 +92,16 @@ class Footage:
         later, picture = next(coming, None), shown.rgb()
         for at in times:
             late = shown
-            while later is not None and later.t_s <= at + media.SAME_S:
+            while later is not None and later.t_s <= at + EARLY_S:
                 late, later = later, next(coming, None)
             if late is not shown:
                 shown, picture = late, late.rgb()
             yield picture
+
+
+def differ(rows: Sequence[Row]) -> bool:
+    """Are the videos of several sizes, rates or lengths?"""
+    return len({row.shown.facts for row in rows if not row.shown.still}) > 1
 
 
 def statements(rows: Sequence[Row]) -> dict[str, str]:

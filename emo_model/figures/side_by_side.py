@@ -17,27 +17,34 @@ from emo_model.data import media
 from emo_model.data.audio_encoders import FPS
 from emo_model.data.media import Picture
 from emo_model.errors import UserError
-from emo_model.figures.contact_sheet import ASPECTS, INK, PAPER, fitted
-from emo_model.figures.lettering import font, wrapped
-from emo_model.figures.rows import Row, statements
+from emo_model.figures.contact_sheet import ASPECTS, INK, PAPER, SOFT, fitted
+from emo_model.figures.lettering import font, small, wrapped
+from emo_model.figures.rows import Row, differ, statements
 from emo_model.generate import mp4
 from emo_model.generate.sound import Sound, read_sound
 
 HEIGHTS = (256, 512)  # of a panel, where none is asked for: the tallest video's within these
 LARGEST = (3840, 2160)  # pixels of the film: what players show
+GAP = 4  # pixels between panels
 IN_A_LINE = 4  # panels, before they are set in several lines
 
 
 @dataclass(eq=False)
 class _Panel:
-    """A video's place in the film; a picture that stays is drawn once."""
+    """A video's place in the film: its name in a strip, the picture below. A picture that stays is drawn once."""
 
     row: Row
-    width: int
-    height: int
+    width: int  # with GAP
+    height: int  # of the picture
     letters: int
+    facts: bool
     _of: tuple[Picture, bool] | None = None
     _drawn: Image.Image = field(init=False)
+
+    @property
+    def strip(self) -> int:
+        """Pixels of what is above the picture, even."""
+        return round(1.6 * self.letters) * 2 if self.facts else 2 * self.letters
 
     def drawn(self, picture: Picture, ended: bool) -> Image.Image:
         """With its name above; dimmed and said so where the video has ended."""
@@ -46,22 +53,19 @@ class _Panel:
         return self._drawn
 
     def _draw(self, picture: Picture, ended: bool) -> Image.Image:
-        panel = Image.new("RGB", (self.width, bar(self.letters) + self.height), PAPER)
-        shown, pencil, middle = fitted(picture, self.width, self.height), ImageDraw.Draw(panel), self.width // 2
+        panel = Image.new("RGB", (self.width, self.strip + self.height), PAPER)
+        shown, pencil, middle = fitted(picture, self.width - GAP, self.height), ImageDraw.Draw(panel), self.width // 2
+        panel.paste(shown.point(lambda value: value // 3) if ended else shown, (GAP // 2, self.strip))
+        lines = [(self.row.label, self.letters, INK)]
+        if self.facts:
+            lines.append((self.row.shown.facts, small(self.letters), SOFT))
+        for number, (text, size, colour) in enumerate(lines):
+            y = self.strip * (2 * number + 1) // (2 * len(lines))
+            pencil.text((middle, y), *wrapped(text, self.width - size, size, lines=1), colour, font(size), anchor="mm")
         if ended:
-            shown = shown.point(lambda value: value // 3)
-        panel.paste(shown, (0, bar(self.letters)))
-        (name,) = wrapped(self.row.label, self.width - self.letters, self.letters, lines=1) or [""]
-        pencil.text((middle, bar(self.letters) // 2), name, INK, font(self.letters), anchor="mm")
-        if ended:
-            at = middle, bar(self.letters) + self.height // 2
+            at = middle, self.strip + self.height // 2
             pencil.text(at, f"ended at {self.row.shown.seconds:.1f} s", PAPER, font(self.letters), anchor="mm")
         return panel
-
-
-def bar(letters: int) -> int:
-    """Pixels of the strip that holds a name."""
-    return 2 * letters
 
 
 def side_by_side(
@@ -97,16 +101,16 @@ def _panels(rows: Sequence[Row], height: int | None) -> tuple[list[_Panel], int]
     aspect = float(np.clip(max(row.shown.width / row.shown.height for row in rows), *ASPECTS))
     wanted = height or int(np.clip(max(row.shown.height for row in rows), *HEIGHTS))
     letters = int(np.clip(wanted // 16, 12, 32))
-    fits = min(wanted, int(LARGEST[0] / in_line / aspect), LARGEST[1] // lines - bar(letters))
+    fits = min(wanted, int((LARGEST[0] / in_line - GAP) / aspect), LARGEST[1] // lines - 4 * letters)
     if height and fits < height:
         raise UserError(f"{len(rows)} videos {height} pixels tall make more than {LARGEST[0]}x{LARGEST[1]}; "
                         f"run: emo compare with --height {fits}")  # fmt: skip
-    even, width = fits // 2 * 2, max(2, round(fits * aspect / 2) * 2)
-    return [_Panel(row, width, even, letters) for row in rows], in_line
+    tall, wide = fits // 2 * 2, max(2, round(fits * aspect / 2) * 2) + GAP
+    return [_Panel(row, wide, tall, letters, differ(rows)) for row in rows], in_line
 
 
 def _frames(rows: Sequence[Row], count: int, panels: Sequence[_Panel], in_line: int) -> Iterator[Picture]:
-    width, height = panels[0].width, panels[0].height + bar(panels[0].letters)
+    width, height = panels[0].width, panels[0].strip + panels[0].height
     lines = ceil(len(panels) / in_line)
     coming = [row.shown.at(number / FPS for number in range(count)) for row in rows]
     for number, pictures in enumerate(zip(*coming, strict=True)):

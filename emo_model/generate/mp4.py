@@ -41,7 +41,8 @@ def write_film(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
 def join(path: Path, films: Sequence[Path], sound: Sound | None, made: Mapping[str, Any]) -> None:
     """Write films one after another with the sound, if any, from their first frame on: whole or not at all.
 
-    made: how, for the file to say; nothing is said where it is empty: nothing synthetic is in them. Packets are copied as they come: memory does not grow with the length.
+    made: how, for the file to say; empty: nothing in it is synthetic, and nothing is said. Packets are copied as they
+    come: memory does not grow with the length.
     """
     with atomic(path) as temporary:
         _join(temporary, films, sound, tags(made) if made else {})

@@ -1,8 +1,8 @@
 """What a generated file says of itself: that it is synthetic, and how it was made. In its tags, and for all to see.
 
 comment, description   tags that players and `ffprobe` show
-XMP                    IPTC's word for media that a model made, which newsrooms and platforms look for (iptc.org, Digital
-                       Source Type); in a video a box at the file's end
+XMP                    IPTC's word for media that a model made, which newsrooms and platforms look for (iptc.org,
+                       Digital Source Type); in a video a box at the file's end
 mark                   letters in the picture, where asked for
 """
 
