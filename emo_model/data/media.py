@@ -38,8 +38,8 @@ _SURROUND = 0.5  # every other channel
 # Only containers that hold their own pictures. ffmpeg also "opens" play lists, which read other files or wait for ever
 # for the next entry, and films plain text.
 _CONTAINERS = (
-    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,asf_o,ogg,wav,mxf,nut,rm,ivf,"
-    "dv,wtv,gxf,nsv,h261,h263,h264,hevc,vvc,av1,obu,vc1,mjpeg,yuv4mpegpipe"
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,asf,asf_o,ogg,wav,mxf,nut,rm,ivf,dv,"
+    "wtv,gxf,nsv,h261,h263,h264,hevc,vvc,av1,obu,vc1,mjpeg,yuv4mpegpipe"
 )
 
 Picture = NDArray[np.uint8]  # (H, W, 3) RGB

@@ -90,6 +90,7 @@ def evaluate_methods(
                 rows += _family_rows(family, extractor, seen, stamp)
                 clips += _clip_scores(family, extractor, seen)
                 moments += _moments(family, extractor, seen)
+                seen.findings += _few_samples(family, extractor, seen)
             rows += _missing_rows(family, extractor, seen.rows, stamp)
         return Evaluation(protocol, methods, rows, clips, moments, seen.findings)
 
@@ -284,6 +285,18 @@ def _moments(family: Family, extractor: Extractor, seen: Pass) -> list[Moment]:
             at = zip(o.t_s.tolist(), known, strict=True)
             found += [Moment(row, clip.pair.clip_id, series, t, value) for t, value in at]
     return found
+
+
+def _few_samples(family: Family, extractor: Extractor, seen: Pass) -> list[Finding]:
+    """A distance of fewer samples than each has numbers is exact, and far above what more samples would give."""
+    real = seen.seen(GROUND_TRUTH, family.name) or []
+    width = max((o.values.shape[1] for o in real if o.values.ndim == 2), default=0)
+    n, _ = counted(_drawn(family, real, seen))
+    if not family.is_distance or not n < width:
+        return []
+    name = metric_name(family.outputs[0], extractor)
+    text = f"{name} is of {n} {family.sample}s of {width} numbers each: read it against its floor, under equal N alone"
+    return [Finding("every method", None, False, text)]
 
 
 def _missing_rows(

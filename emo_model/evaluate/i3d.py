@@ -196,5 +196,7 @@ def load_i3d_torchscript(path: Path) -> ScriptedI3D:
     wanted = ["x", "rescale", "resize", "return_features"]
     got = [argument.name for argument in script.forward.schema.arguments][1:]
     if got != wanted:
-        raise UserError(f"{path} is not i3d_torchscript.pt: wanted forward({', '.join(wanted)}), got ({', '.join(got)})")
+        raise UserError(
+            f"{path} is not i3d_torchscript.pt: wanted forward({', '.join(wanted)}), got ({', '.join(got)})"
+        )
     return ScriptedI3D(script)

@@ -136,4 +136,3 @@ def drift_per_minute(observation: Observation) -> float | None:
     if len(times) < 2:
         return None
     return float(np.polyfit(times, observation.samples, 1)[0])
-

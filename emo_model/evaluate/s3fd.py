@@ -49,7 +49,12 @@ class S3FD(nn.Module):
         self.vgg = nn.ModuleList(layers)
         self.L2Norm3_3, self.L2Norm4_3, self.L2Norm5_3 = L2Norm(256), L2Norm(512), L2Norm(512)
         self.extras = nn.ModuleList(
-            [nn.Conv2d(1024, 256, 1), nn.Conv2d(256, 512, 3, 2, 1), nn.Conv2d(512, 128, 1), nn.Conv2d(128, 256, 3, 2, 1)]
+            [
+                nn.Conv2d(1024, 256, 1),
+                nn.Conv2d(256, 512, 3, 2, 1),
+                nn.Conv2d(512, 128, 1),
+                nn.Conv2d(128, 256, 3, 2, 1),
+            ]
         )
         self.loc = nn.ModuleList([nn.Conv2d(width, 4, 3, padding=1) for width in WIDTHS])
         self.conf = nn.ModuleList([nn.Conv2d(w, 2 if i else 4, 3, padding=1) for i, w in enumerate(WIDTHS)])

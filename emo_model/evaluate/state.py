@@ -36,8 +36,11 @@ def loaded(network: Network, state: Mapping[str, Tensor], path: Path) -> Network
     """
     wanted = network.state_dict()
     missing = [k for k in wanted if k not in state and not k.endswith("num_batches_tracked")]
-    faults = [f"{name} {keys[0]} and {len(keys) - 1} more" if len(keys) > 1 else f"{name} {keys[0]}"
-              for name, keys in (("missing", missing), ("unexpected", [k for k in state if k not in wanted])) if keys]
+    faults = [
+        f"{name} {keys[0]} and {len(keys) - 1} more" if len(keys) > 1 else f"{name} {keys[0]}"
+        for name, keys in (("missing", missing), ("unexpected", [k for k in state if k not in wanted]))
+        if keys
+    ]
     faults += [f"{k} is {tuple(v.shape)}, wanted {tuple(wanted[k].shape)}"
                for k, v in state.items() if k in wanted and v.shape != wanted[k].shape][:1]  # fmt: skip
     if faults:

@@ -1,4 +1,4 @@
-"""Group evaluation, second half: the metrics, the table, the report, and who is champion.
+"""Group evaluation, second half: one look at every video, the metrics, the table, the report, and who is champion.
 
     8_evaluation/evaluations/shard=RUN/{table.md, table.csv, report.html, ... (emo_model/evaluate/outputs.py)}
     6_checkpoints/champion.json

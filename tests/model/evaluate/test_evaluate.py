@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -25,10 +26,14 @@ from emo_model.evaluate import (
     write_report,
     write_table,
 )  # fmt: skip
+from emo_model.evaluate.extractors import FAMILIES, Family
+from emo_model.evaluate.methods import sentences
 from emo_model.evaluate.protocol import PinnedExtractor
+from emo_model.evaluate.scores import Observation
 from emo_model.evaluate.table import TABLE_1, TABLE_2, measured, not_measured, published, to_csv
+from emo_model.evaluate.video import Video
 
-from .conftest import MeanColour, measure, protocol
+from .conftest import COLOUR, MeanColour, measure, protocol
 
 
 def run(pairs: list[VideoPair], **values: float) -> dict[str, EvaluationRow]:
@@ -44,6 +49,18 @@ def test_controls_stand_beside_the_method_and_the_shift_is_found(pairs: list[Vid
     assert {row.floor for row in rows.values()} == {rows[HALVES].value}
     assert (rows["ours"].n, rows[COPY].n, rows[HALVES].n) == (90, 90, 45)  # equal counts, halves are half
     assert rows["ours"].ci_low <= rows["ours"].value <= rows["ours"].ci_high
+
+
+def test_fewer_samples_than_numbers_are_said(pairs: list[VideoPair], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Wide(MeanColour):
+        def observe(self, video: Video) -> Observation:
+            return Observation.full(np.random.default_rng(len(video.frames)).standard_normal((len(video.frames), 100)))
+
+    monkeypatch.setattr(observe, "load", lambda family, extractor: Wide(extractor))
+    monkeypatch.setitem(FAMILIES, "colour", Family("colour", ("colour",), (COLOUR,), "a test", is_distance=True))
+    found = evaluate_methods({"ours": pairs}, protocol("c0", "c1", "c2"), root="", metrics=("colour",))
+    line = sentences(found.findings)[-1]
+    assert line.startswith("every method: colour is of 90 frames of 100 numbers each: read it against its floor")
 
 
 @pytest.mark.usefixtures("colour")
