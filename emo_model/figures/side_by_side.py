@@ -87,11 +87,11 @@ def side_by_side(
     if not end:
         raise UserError("a film of no videos; run: emo compare LABEL=VIDEO LABEL=VIDEO --out FILM.mp4")
     count = max(1, round((end if seconds is None else min(end, seconds)) * FPS))
-    heard = _heard(rows, sound)
+    voice = heard(rows, sound)
     with TemporaryDirectory(prefix=".film-", dir=out.parent) as folder:
         film = Path(folder) / "film.mp4"
         mp4.write_film(film, _frames(rows, count, *_panels(rows, height)))
-        mp4.join(out, [film], heard and heard.first(count / FPS), statements(rows))
+        mp4.join(out, [film], voice and voice.first(count / FPS), statements(rows))
 
 
 def _panels(rows: Sequence[Row], height: int | None) -> tuple[list[_Panel], int]:
@@ -121,7 +121,7 @@ def _frames(rows: Sequence[Row], count: int, panels: Sequence[_Panel], in_line: 
         yield np.asarray(frame)
 
 
-def _heard(rows: Sequence[Row], path: Path | None) -> Sound | None:
+def heard(rows: Sequence[Row], path: Path | None) -> Sound | None:
     """The sound on the pictures' clock: one that begins later or earlier than they do stays where it is."""
     videos = (row.video for row in rows if isinstance(row.video, Path) and not row.shown.still)
     late = {file: _late(file) for file in ([path] if path else videos)}
