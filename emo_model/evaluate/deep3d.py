@@ -87,7 +87,7 @@ def load_mean_landmarks(path: Path) -> np.ndarray:
     """
     try:
         points = scipy.io.loadmat(path).get("lm")
-    except (ValueError, TypeError, NotImplementedError) as error:
+    except (ValueError, TypeError, NotImplementedError, scipy.io.matlab.MatReadError) as error:
         raise UserError(f"{path} is not a MATLAB file: {error}") from error
     if points is None or points.shape != (68, 3):
         got = "no `lm`" if points is None else f"lm {points.shape}"

@@ -26,11 +26,11 @@ from .controls import CONTROLS, GROUND_TRUTH, HALVES, SHUFFLED, is_control
 from .extractors import ALL, Extractor, Family, family_of, metric_name
 from .features import Features
 from .methods import Finding, look_over
-from .observe import HEAR, Metric, Pass, Report
+from .observe import Metric, Pass, Report
 from .outputs import ClipScore, Evaluation, Moment
 from .protocol import Protocol
 from .rows import EvaluationRow
-from .scores import NotComputable, Observation, Score, counted, drawn
+from .scores import NotComputable, Observation, Score, counted
 
 _Sides = tuple[Sequence[Observation], Sequence[Observation]]
 
@@ -186,29 +186,22 @@ def _family_rows(family: Family, extractor: Extractor, seen: Pass, stamp: dict[s
 
 def _sides(family: Family, row: str, seen: Pass) -> _Sides | str | None:
     """What a row of the table compares, (real, generated), or why it has no number; None: it is not asked."""
-    real = seen.seen(GROUND_TRUTH, family.name)
+    real = seen.seen(GROUND_TRUTH, family)
     assert real is not None, "every family looks at the ground truth"
-    if row == SHUFFLED and family.name not in HEAR:
+    if row == SHUFFLED and not family.hears:
         return None
     if row == GROUND_TRUTH:
         return "a distance to itself" if family.is_distance else (real, real)
     if row == HALVES:
         if not family.is_distance:
             return "not a distance: compare with the ground truth"
-        whole = _drawn(family, real, seen)
-        return [o.half(False) for o in whole], [o.half(True) for o in whole]
+        return [o.half(False) for o in real], [o.half(True) for o in real]
     if why := seen.failed.get(row):
         return why
-    generated = seen.seen(row, family.name)
+    generated = seen.seen(row, family)
     if generated is None:
         return "one clip: there is no other voice" if row == SHUFFLED else "not looked at"
-    return _drawn(family, real, seen), _drawn(family, generated, seen)
-
-
-def _drawn(family: Family, observations: Sequence[Observation], seen: Pass) -> Sequence[Observation]:
-    """The protocol's N samples of a distance."""
-    n = seen.protocol.samples(family)
-    return observations if n is None else drawn(observations, n, seen.protocol.seed)
+    return real, generated
 
 
 def _score(
@@ -262,9 +255,9 @@ def _clip_scores(family: Family, extractor: Extractor, seen: Pass) -> list[ClipS
     """A metric's numbers clip by clip; none of a distance, which one clip does not have."""
     if family.is_distance:
         return []
-    real, found = seen.seen(GROUND_TRUTH, family.name) or [], []
+    real, found = seen.seen(GROUND_TRUTH, family) or [], []
     for row in seen.rows:
-        generated = None if seen.failed.get(row) else seen.seen(row, family.name)
+        generated = None if seen.failed.get(row) else seen.seen(row, family)
         for clip, mine, truth in zip(seen.clips, generated or [], real, strict=False):
             found += [
                 ClipScore(row, clip.pair.clip_id, clip.pair.identity, metric_name(output, extractor), score.value,
@@ -278,7 +271,7 @@ def _moments(family: Family, extractor: Extractor, seen: Pass) -> list[Moment]:
     """A metric's values moment by moment, where it has such."""
     found, series = [], metric_name(family.outputs[0], extractor)
     for row in seen.rows:
-        for clip, o in zip(seen.clips, seen.seen(row, family.name) or [], strict=False):
+        for clip, o in zip(seen.clips, seen.seen(row, family) or [], strict=False):
             if o.t_s is None or o.values.ndim != 1:
                 continue
             known = [float(v) if ok and np.isfinite(v) else None for v, ok in zip(o.values, o.found, strict=True)]
@@ -289,9 +282,9 @@ def _moments(family: Family, extractor: Extractor, seen: Pass) -> list[Moment]:
 
 def _few_samples(family: Family, extractor: Extractor, seen: Pass) -> list[Finding]:
     """A distance of fewer samples than each has numbers is exact, and far above what more samples would give."""
-    real = seen.seen(GROUND_TRUTH, family.name) or []
+    real = seen.seen(GROUND_TRUTH, family) or []
     width = max((o.values.shape[1] for o in real if o.values.ndim == 2), default=0)
-    n, _ = counted(_drawn(family, real, seen))
+    n, _ = counted(real)
     if not family.is_distance or not n < width:
         return []
     name = metric_name(family.outputs[0], extractor)

@@ -9,6 +9,7 @@ live on other scales and are never comparable with published ones.
 """
 
 from collections.abc import Sequence
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -69,7 +70,7 @@ class HeadPose:
 class Coefficients:
     """Deep3D's (T, 257) of a video, NaN where no face was found; each video is passed through the network once."""
 
-    _seen: WeakKeyDictionary[Video, np.ndarray] = WeakKeyDictionary()  # shared: two metrics read other parts of it
+    _seen: ClassVar[WeakKeyDictionary[Video, np.ndarray]] = WeakKeyDictionary()  # two metrics read other parts of it
 
     def __init__(self) -> None:
         self.network = load_deep3d(weights.path("deep3d"))

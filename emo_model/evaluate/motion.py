@@ -190,7 +190,8 @@ def sound_beats(loud: np.ndarray, fps: float) -> np.ndarray:
 
 def beat_alignment(motion_s: np.ndarray, sound_s: np.ndarray) -> float | None:
     """Bailando's beat align score (Siyao et al. 2022): the mean over the sound's beats of exp(-d^2 / 2 sigma^2), d the
-    seconds to the nearest beat of the motion, sigma 0.1 s. 1: a beat of the head at each of the sound. None without any.
+    seconds to the nearest beat of the motion, sigma 0.1 s. 1: a beat of the head at each of the sound's. None without
+    beats.
     """
     if not len(motion_s) or not len(sound_s):
         return None

@@ -19,23 +19,31 @@ from emo_model.errors import UserError
 
 from .clips import VideoPair
 from .controls import COPY, GROUND_TRUTH, RECONSTRUCTION, SHUFFLED, others, reconstructed
-from .extractors import Extractor
+from .extractors import FAMILIES, Extractor, Family
 from .features import Features, key_of
 from .methods import Finding, reason
 from .protocol import Protocol
-from .scores import Observation, Score
+from .scores import Observation, Score, drawn
 from .video import Unreadable, Video, has_sound, open_video
 
 _CLASSES = {
     "fid": "fid.FID",
+    "clean_fid": "fid.CleanFID",
     "fvd": "fvd.FVD",
+    "fvd_styleganv": "fvd.StyleGANVFVD",
+    "fvd_videogpt": "fvd.VideoGPTFVD",
     "f_sim": "identity.FaceSimilarity",
     "e_fid": "expression.Expression",
+    "p_fid": "expression.HeadPose",
     "syncnet": "sync.SyncNetScore",
     "motion": "motion.HeadMotion",
+    "blink": "motion.BlinkRate",
     "mouth_sync": "motion.MouthSync",
+    "beat": "motion.BeatAlignment",
+    "pictures": "pictures.Fidelity",
+    "seams": "pictures.Seams",
+    "lpips": "lpips.PerceptualDistance",
 }
-HEAR = {"syncnet", "mouth_sync"}  # families that listen: what another voice can change
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -136,6 +144,7 @@ class Pass:
         self.clips = [RealClip(next(iter(found.values())), root, protocol) for found in self._answers.values()]
         self.identities = [clip.pair.identity for clip in self.clips]
         self._keys: dict[tuple[str, str], list[str]] = {}  # (row, family) -> key of each clip
+        self._real: dict[str, list[Observation]] = {}
         self._metrics: dict[str, Metric] = {}
 
     def observe(self, report: Report) -> None:
@@ -151,10 +160,20 @@ class Pass:
             clip.forget()
             report({"clip": clip.pair.clip_id, "done": done, "of": len(self.clips)})
 
-    def seen(self, row: str, family: str) -> list[Observation] | None:
-        """What a family saw of a row, a clip each; None where it was not to look."""
-        keys = self._keys.get((row, family))
-        return None if keys is None else [self.store.read(key) for key in keys]
+    def seen(self, row: str, family: Family) -> list[Observation] | None:
+        """What a family saw of a row, a clip each: N samples in all of a distance; None where it was not to look.
+
+        The ground truth is asked for with every row: it is the same objects each time.
+        """
+        if (known := self._real.get(family.name)) is not None and row == GROUND_TRUTH:
+            return known
+        if (keys := self._keys.get((row, family.name))) is None:
+            return None
+        whole, n = [self.store.read(key) for key in keys], self.protocol.samples(family)
+        found = whole if n is None else drawn(whole, n, self.protocol.seed)
+        if row == GROUND_TRUTH:
+            self._real[family.name] = found
+        return found
 
     def metric(self, family: str) -> Metric:
         """Loaded when first asked for."""
@@ -172,7 +191,10 @@ class Pass:
             key = key_of(self.reconstruction, clip.key)
             yield _Answer(self.reconstruction, key, lambda: reconstructed(clip.video, preset), every)
         if SHUFFLED in self.controls and voice is not None:
-            key, heard = key_of(SHUFFLED, file_sha256(voice), clip.key), [name for name in every if name in HEAR]
+            key, heard = (
+                key_of(SHUFFLED, file_sha256(voice), clip.key),
+                [name for name in every if FAMILIES[name].hears],
+            )
             yield _Answer(SHUFFLED, key, lambda: clip.video.with_sound(voice), heard)
         for method, pair in self._answers[clip.pair.clip_id].items():
             if not self.failed[method]:

@@ -1,5 +1,6 @@
 """What pixels alone say: PSNR and SSIM of self-reenactment, and the seams of a video made in windows."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -98,7 +99,7 @@ def differences(frames: np.ndarray) -> np.ndarray:
     import cv2
 
     return np.array([cv2.absdiff(np.ascontiguousarray(a), np.ascontiguousarray(b)).mean()
-                     for a, b in zip(frames[:-1], frames[1:], strict=True)])  # fmt: skip
+                     for a, b in itertools.pairwise(frames)])  # fmt: skip
 
 
 def seam_ratio(steps: np.ndarray, every: int = SEAM_EVERY) -> float | None:

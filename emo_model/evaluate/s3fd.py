@@ -2,6 +2,7 @@
 sfd_face.pth.
 """
 
+import itertools
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from .boxes import largest, suppressed
 from .state import loaded, read_state
 
-CONFIDENCE, SCALE, OVERLAP = 0.9, 0.25, 0.1  # run_pipeline's
+CONFIDENCE, SCALE = 0.9, 0.25  # run_pipeline's
+OVERLAPS = (0.3, 0.1)  # the network's own suppression, then the pipeline's: together they are not the stricter one alone
 MEAN = (123.0, 117.0, 104.0)  # RGB
 SMALLEST, STRIDE, VARIANCES = 16, 4, (0.1, 0.2)  # box side and step of the first map; both double from map to map
 _VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool up", 512, 512, 512, "pool", 512, 512, 512, "pool")
@@ -113,8 +115,10 @@ def detect(network: S3FD, frame: np.ndarray, scale: float = SCALE) -> tuple[np.n
     boxes, scores = (out.numpy() for out in network(torch.from_numpy(small).float().movedim(-1, 0)[None]))
     sure = scores > CONFIDENCE
     boxes, scores = boxes[sure] * np.tile(frame.shape[1::-1], 2), scores[sure]
-    kept = suppressed(boxes, scores, OVERLAP)
-    return boxes[kept], scores[kept]
+    for overlap in OVERLAPS:
+        kept = suppressed(boxes, scores, overlap)
+        boxes, scores = boxes[kept], scores[kept]
+    return boxes, scores
 
 
 def track(network: S3FD, frames: np.ndarray, gap: int = 25) -> np.ndarray:
@@ -130,7 +134,7 @@ def track(network: S3FD, frames: np.ndarray, gap: int = 25) -> np.ndarray:
 def bridged(boxes: np.ndarray, gap: int) -> np.ndarray:
     """(T, 4) with every run of at most `gap` NaN rows between two boxes filled by straight lines."""
     known, out = np.flatnonzero(np.isfinite(boxes[:, 0])), boxes.copy()
-    for before, after in zip(known[:-1], known[1:], strict=True):
+    for before, after in itertools.pairwise(known):
         if 1 < after - before <= gap + 1:
             share = np.arange(1, after - before)[:, None] / (after - before)
             out[before + 1 : after] = boxes[before] + share * (boxes[after] - boxes[before])

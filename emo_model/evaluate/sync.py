@@ -5,12 +5,13 @@ sound's windows shifted by -15..+15; the mean distance over windows is a curve o
     LSE-D = its minimum,  LSE-C = median - minimum,  offset = 15 - argmin (positive: the sound leads).
 
 `padding="reference"` fills shifts past the sound's end with zero vectors, as the published numbers do; that
-biases LSE-C by the clip's length. `"valid"` averages over real overlap only. Deviations from the reference
-pipeline: frames arrive in memory, not through JPEG and XVID, and the face box is the landmarker's extent, not
-S3FD's.
+biases LSE-C by the clip's length. `"valid"` averages over real overlap only; its numbers are `syncnet_valid` and
+`lse_d_valid`. Faces are found by S3FD, as in the reference; with the landmarker's extent in its place the name is
+`syncnet[mediapipe-crop]`. One deviation: frames arrive in memory ("clean"), not through JPEG and XVID, which cost
+30 dB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -21,8 +22,9 @@ from scipy.signal import medfilt
 from emo_model import weights
 
 from .extractors import Extractor
+from .s3fd import load_s3fd, track
 from .scores import Observation, Score, counted, require_found
-from .syncnet import load_syncnet
+from .syncnet import SyncNet, load_syncnet
 from .video import SOUND_RATE, Video, resample_indices
 
 FPS, MAX_SHIFT, WINDOW = 25, 15, 5
@@ -34,35 +36,57 @@ class SyncNetScore:
     """Observes (W, 31) distances of every window to the shifted sound."""
 
     def __init__(self, extractor: Extractor) -> None:
-        self.network = load_syncnet(weights.path(extractor.weights[0]))
+        self.network = load_syncnet(weights.path("syncnet"))
+        self.boxes = _s3fd_boxes() if extractor.is_reference else _landmarker_boxes
 
-    @torch.inference_mode()
     def observe(self, video: Video) -> Observation:
         frames = video.at(FPS)
         windows = max(1, len(frames) - WINDOW)
         if video.sound is None:
             return Observation.nothing(windows, "no sound")
-        boxes = video.faces.boxes[resample_indices(len(video.frames), video.fps, FPS)]
+        boxes = self.boxes(video)
         if np.isnan(boxes).any():
             return Observation.nothing(windows, "no face in every frame")
-        starts = window_count(len(frames), len(video.sound))
-        if starts < 1:
+        if window_count(len(frames), len(video.sound)) < 1:
             return Observation.nothing(windows, "shorter than one window of 0.2 s")
-        crops = face_crops(frames, boxes)[..., ::-1]  # the network was trained on BGR
-        lips = self.network.lips(torch.from_numpy(crops.copy()).movedim(-1, 0)[None].float())[:starts]
-        voice = self.network.voice(torch.from_numpy(mfcc_windows(mfcc(video.sound), starts)).float())
-        return Observation.full(distances(lips.numpy(), voice.numpy()))
+        return Observation.full(score_crops(self.network, face_crops(frames, boxes), video.sound))
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
         del real
-        clips = [lse(o.samples) for o in require_found(generated, "generated")]
-        confidence, distance, offset = np.mean(clips, 0)
+        tables = [o.samples for o in require_found(generated, "generated")]
+        confidence, distance, offset = np.mean([lse(table) for table in tables], 0)
+        valid_confidence, valid_distance, _ = np.mean([lse(valid(table)) for table in tables], 0)
         n = counted(generated)
         return {
             "syncnet": Score(float(confidence), *n),
             "lse_d": Score(float(distance), *n),
             "av_offset": Score(float(offset), *n),
+            "syncnet_valid": Score(float(valid_confidence), *n),
+            "lse_d_valid": Score(float(valid_distance), *n),
         }
+
+
+def _s3fd_boxes() -> Callable[[Video], np.ndarray]:
+    network = load_s3fd(weights.path("sfd"))
+
+    def boxes(video: Video) -> np.ndarray:
+        frames = video.at(FPS)
+        return np.repeat(track(network, frames[:1]), len(frames), 0) if video.still else track(network, frames)
+
+    return boxes
+
+
+def _landmarker_boxes(video: Video) -> np.ndarray:
+    return video.faces.boxes[resample_indices(len(video.frames), video.fps, FPS)]
+
+
+@torch.inference_mode()
+def score_crops(network: SyncNet, crops: np.ndarray, sound: np.ndarray) -> np.ndarray:
+    """(T, 224, 224, 3) uint8 RGB at 25 fps, int16 sound at 16 kHz -> (W >= 1, 31) distances."""
+    count = window_count(len(crops), len(sound))
+    frames = torch.from_numpy(crops[..., ::-1].copy()).movedim(-1, 0)[None].float()  # the network was trained on BGR
+    voice = network.voice(torch.from_numpy(mfcc_windows(mfcc(sound), count)).float())
+    return distances(network.lips(frames)[:count].numpy(), voice.numpy())
 
 
 def window_count(frames: int, samples: int) -> int:
@@ -72,12 +96,18 @@ def window_count(frames: int, samples: int) -> int:
 
 def distances(lips: np.ndarray, voice: np.ndarray, padding: Literal["reference", "valid"] = "reference") -> np.ndarray:
     """(W, d), (W, d) -> (W, 31) Euclidean distances to sound shifted by -15..+15; NaN outside in "valid"."""
-    count, width = lips.shape
-    fill = 0.0 if padding == "reference" else np.nan
-    pad = np.full((MAX_SHIFT, width), fill)
+    pad = np.zeros((MAX_SHIFT, lips.shape[1]))
     padded = np.concatenate([pad, voice, pad])
-    shifted = np.stack([padded[s : s + count] for s in range(2 * MAX_SHIFT + 1)], 1)
-    return np.linalg.norm(lips[:, None] - shifted + 1e-6, axis=-1)  # the eps of torch's pairwise_distance
+    # the eps of torch's pairwise_distance
+    curves = [np.linalg.norm(lips - padded[s : s + len(lips)] + 1e-6, axis=-1) for s in range(2 * MAX_SHIFT + 1)]
+    table = np.stack(curves, 1)
+    return table if padding == "reference" else valid(table)
+
+
+def valid(table: np.ndarray) -> np.ndarray:
+    """(W, 31) with NaN where a shift passes the sound's ends."""
+    heard = np.arange(len(table))[:, None] + np.arange(-MAX_SHIFT, MAX_SHIFT + 1)
+    return np.where((heard >= 0) & (heard < len(table)), table, np.nan)
 
 
 def lse(table: np.ndarray) -> tuple[float, float, int]:

@@ -47,6 +47,11 @@ TABLE_1 = {  # the paper's columns, in its order
 BESIDE = {
     "motion": "How fast heads turn, degrees a frame at 30 fps: mean, variance in a clip, variance of clips' means "
     "(Table 2).",
+    "p_fid": "Fréchet distance of head poses, three angles and translation; lower is better.",
+    "blink": "Blinks a minute; best at the real clips' own number.",
+    "beat": "How near the head's rests lie to the sound's onsets, 0 to 1; best at the real clips' own number.",
+    "pictures": "PSNR (decibels) and SSIM to the real frame: for a method that retells its own clip.",
+    "seams": "Step between frames at every 12th, where EMO's windows meet, against the others; 1: no seam.",
     "mouth_sync": "Mouth opening against loudness: best correlation, and its lag in ms; needs no weights of its own.",
 }
 METRICS = TABLE_1 | BESIDE

@@ -11,7 +11,8 @@ import yaml
 
 HOME = Path(__file__).resolve().parents[2]
 
-METRICS = ("fid", "syncnet", "f_sim", "fvd", "e_fid", "motion", "mouth_sync")
+PAPERS = ("fid", "syncnet", "f_sim", "fvd", "e_fid")
+METRICS = (*PAPERS, "p_fid", "motion", "blink", "mouth_sync", "beat", "pictures", "seams")
 
 # group -> asset -> what it hangs off. A change here is a change of the design's graph.
 GRAPH = {

@@ -81,6 +81,8 @@ def test_two_method_folders_are_rows_of_the_table_the_page_and_mlflow(
     runs = {run.info.run_name: run for run in client.search_runs([experiment])}
     wav2lip = runs["evaluation of Wav2Lip"].data
     assert wav2lip.metrics["published fid HDTF"] == 9.38 and wav2lip.params["method"] == "Wav2Lip"
+    assert wav2lip.metrics["psnr"] < runs["evaluation"].data.metrics["psnr"] and "fid" not in wav2lip.metrics
+    assert "psnr" not in runs["evaluation of hallo"].data.metrics
     assert not any(name.startswith("published") for name in runs["evaluation"].data.metrics)
     assert {run.data.params["protocol"] for run in runs.values()} == {made["comparison_table"]["protocol"].value}
     artifacts = {item.path for item in client.list_artifacts(runs["evaluation"].info.run_id, "evaluation")}

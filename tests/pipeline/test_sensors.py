@@ -11,6 +11,7 @@ import pytest
 from emo_model.data import sources
 from emo_model.data.store import DataRoot
 from emo_pipeline import sensors
+from emo_pipeline.assets.evaluation import METRICS
 from emo_pipeline.resources import Data
 from tests.pipeline.conftest import report
 
@@ -125,8 +126,7 @@ def test_a_method_folder_is_measured_beside_ours_once(
     first = tick(sensors.method_folder, defs, instance, data)
     (request,) = first.requests
     assert {key.to_user_string() for key in request.asset_selection} == {
-        "video_features", "fid", "syncnet", "f_sim", "fvd", "e_fid", "motion", "mouth_sync", "comparison_table",
-        "evaluation_report",
+        "video_features", *METRICS, "comparison_table", "evaluation_report",
     }  # fmt: skip
     assert tick(sensors.method_folder, defs, instance, data, first.cursor).why == "no new method among 1"
     half = old(root.path / "methods" / "wav2lip" / "c2.mp4", age_s=0)
