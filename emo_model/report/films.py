@@ -47,7 +47,8 @@ def encode(
 ) -> None:
     """Write pictures at 30 fps, at most `seconds` of them, with the sound of a file.
 
-    side: of a square that they are put in. The film tells nothing of where it comes from, unless `made` does. UserError where the video cannot be read.
+    side: of a square that they are put in. The film tells nothing of where it comes from, unless `made` does.
+    UserError where the video cannot be read.
     """
     row = Row("", video)
     count = max(1, round(min(row.shown.seconds, seconds) * FPS))
