@@ -1,8 +1,8 @@
 """A headless Chromium for tests, spoken to through its own pipe (DevTools protocol): no driver, no port.
 
-    with Browser() as browser:
-        page = browser.open(path, width=390)
-        page.ask("document.title"); page.requests; page.errors
+with Browser() as browser:
+    page = browser.open(path, width=390)
+    page.ask("document.title"); page.requests; page.errors
 """
 
 import base64
@@ -37,7 +37,7 @@ class Browser:
         to_browser, self._to = os.pipe()
         self._from, from_browser = os.pipe()
         # Chromium reads commands from file 3 and writes answers to file 4.
-        script = f'exec "$@" 3<&{to_browser} 4>&{from_browser}'
+        script = f'exec 10<&{to_browser} 11>&{from_browser}; exec "$@" 3<&10 4>&11'
         self._process = subprocess.Popen(
             ["bash", "-c", script, "browser", chromium(), "--headless=new", "--remote-debugging-pipe", "--no-sandbox",
              "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--mute-audio",
@@ -96,7 +96,7 @@ class Page:
 
     def __init__(self, browser: Browser, path: Path, width: int, height: int, dark: bool, scripts: bool) -> None:
         self._browser = browser
-        target = browser.call("Target.createTarget", url="about:blank", width=width, height=height)["targetId"]
+        target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.call(f"{domain}.enable")

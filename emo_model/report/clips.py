@@ -11,8 +11,8 @@ from emo_model.evaluate import GROUND_TRUTH, Evaluation, VideoPair
 from emo_model.evaluate.outputs import ClipScore
 from emo_model.report.tables import number
 
-RANKED = ("syncnet", "mouth_correlation", "f_sim", "head_velocity")  # metrics that choose, at most MOST of them
-MOST = 3
+RANKED = (("syncnet", "mouth_correlation"), ("f_sim",), ("head_velocity",))  # metrics that choose, one of each group
+MOST = 2  # of the groups
 
 
 @dataclass
@@ -51,9 +51,10 @@ def _by_method(clips: Iterable[ClipScore]) -> dict[str, dict[str, dict[str, floa
 
 
 def _ranking(metrics: Iterable[str]) -> list[str]:
-    """Those of RANKED that there are, whatever network made them."""
+    """The first there is of each group, whatever network made it."""
     there = {metric.partition("[")[0]: metric for metric in metrics}
-    return [there[base] for base in RANKED if base in there][:MOST]
+    found = ([there[base] for base in group if base in there] for group in RANKED)
+    return [group[0] for group in found if group][:MOST]
 
 
 def _extremes(metric: str, mine: Mapping[str, float], real: Mapping[str, float]) -> Sequence[tuple[str, str]]:

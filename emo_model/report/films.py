@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import av
 import numpy as np
 from PIL import Image, ImageOps
 
 from emo_model.data import media
 from emo_model.data.store import atomic
+from emo_model.errors import UserError
 from emo_model.figures.rows import Row
 from emo_model.figures.side_by_side import heard
 from emo_model.generate import mp4, synthetic
@@ -20,13 +22,14 @@ FPS = 30
 CODECS = {"h264"}
 PIXELS = {"yuv420p", "yuvj420p"}
 SOUNDS = {"aac", "mp3"}
+UNREADABLE = (UserError, media.MediaError, av.FFmpegError, OSError)  # what a video that cannot be shown raises
 
 
 def write_film(path: Path, video: Path, sound: Path | None = None) -> None:
     """Write `path` (mp4) of a video, whole or not at all.
 
     sound: heard with it where it has no track of its own. A film says that it is synthetic where the video does.
-    UserError or MediaError where the video cannot be read.
+    One of UNREADABLE where the video cannot be read.
     """
     if _plays(video, silent=sound is None):
         with atomic(path) as temporary:
@@ -48,7 +51,7 @@ def encode(
     """Write pictures at 30 fps, at most `seconds` of them, with the sound of a file.
 
     side: of a square that they are put in. The film tells nothing of where it comes from, unless `made` does.
-    UserError where the video cannot be read.
+    One of UNREADABLE where the video cannot be read.
     """
     row = Row("", video)
     count = max(1, round(min(row.shown.seconds, seconds) * FPS))

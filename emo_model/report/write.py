@@ -15,18 +15,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.csv
 
-from emo_model.data.media import MediaError
 from emo_model.data.store import DataRoot, atomic, text_sha256, write_text
 from emo_model.errors import UserError
 from emo_model.evaluate import COPY, GROUND_TRUTH, HALVES, Evaluation, Protocol, VideoPair, is_control
 from emo_model.evaluate.extractors import FAMILIES
 from emo_model.evaluate.methods import sentences
-from emo_model.evaluate.table import counts
 from emo_model.figures.contact_sheet import contact_sheet
 from emo_model.figures.rows import Row, statements
 from emo_model.generate import synthetic
 from emo_model.report.clips import Watch, to_watch
-from emo_model.report.films import write_film
+from emo_model.report.films import UNREADABLE, write_film
 from emo_model.report.page import render
 from emo_model.report.plots import plots
 from emo_model.report.tables import Notes, clip_table, tables
@@ -125,7 +123,6 @@ def _page(evaluation: Evaluation, watched: list["Figure"], sheets: list["Sheet"]
         clip_table=clip_table(evaluation.clips, notes),
         notes=notes.texts,
         findings=sentences(evaluation.findings),
-        counts=counts(evaluation.rows),
         how_to_read=HOW_TO_READ,
         plots=plots(evaluation.moments),
         groups=groups,
@@ -201,7 +198,7 @@ class _Films:
             try:
                 write_film(self.folder / name, *key)
                 self.done[key] = Pane(label, f"{self.folder.name}/{name}")
-            except (UserError, MediaError, OSError) as error:
+            except UNREADABLE as error:
                 self.done[key] = Pane(label, problem=f"no video to show: {_reason(error)}")
         return self.done[key]
 
@@ -234,7 +231,7 @@ def _readable(videos: Mapping[str, Path], root: Path) -> tuple[list[Row], list[s
         try:
             _ = row.shown
             rows.append(row)
-        except (UserError, MediaError, OSError) as error:
+        except UNREADABLE as error:
             problems.append(f"{label}: {_reason(error)}")
     return rows, problems
 

@@ -17,12 +17,11 @@ from tempfile import TemporaryDirectory
 
 from PIL import Image
 
-from emo_model.data.media import MediaError
 from emo_model.data.store import atomic, text_sha256, write_json
 from emo_model.errors import UserError
 from emo_model.evaluate import GROUND_TRUTH, Evaluation, VideoPair
 from emo_model.figures.rows import Row
-from emo_model.report.films import encode, has_sound
+from emo_model.report.films import UNREADABLE, encode, has_sound
 from emo_model.report.page import render
 
 SCALES = {"lip_sync": "Lip sync", "vividness": "Vividness"}
@@ -137,7 +136,7 @@ def _write_film(path: Path, method: str, pair: VideoPair, root: Path, seconds: f
     try:
         voice = root / pair.sound if pair.sound else root / pair.real
         encode(path, video, video if has_sound(video) else voice, seconds=seconds, side=SIDE)
-    except (UserError, MediaError, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(
             f"{method}: clip {pair.clip_id} cannot be shown: {error}; run: emo study --method OTHER --method ..."
         ) from error
