@@ -215,7 +215,7 @@ def _sheets(evaluation: Evaluation, folder: Path, root: Path) -> Iterator[Sheet]
         if not rows:
             continue
         path = folder / f"sheet-{_plain(clip)}-{text_sha256(clip)[:8]}.jpg"
-        picture = contact_sheet(rows, columns=6, height=128, seconds=evaluation.protocol.seconds)
+        picture = contact_sheet(rows, columns=8, height=112, seconds=evaluation.protocol.seconds)
         made = statements(rows)
         said = {"comment": synthetic.STATEMENT, "xmp": synthetic.xmp(made).encode()} if made else {}
         with atomic(path) as temporary:

@@ -96,8 +96,8 @@ def _record(file: Path) -> dict[str, Any]:
 
 def _rating(rating: Any, number: int, key: Key) -> tuple[str, list[int]]:
     """A video's name, and its scores."""
-    if not isinstance(rating, dict) or rating.get("video") not in key.videos:
-        video = rating.get("video") if isinstance(rating, dict) else rating
+    video = rating.get("video") if isinstance(rating, dict) else rating
+    if not isinstance(video, str) or video not in key.videos:
         raise _Refused(f"rating {number} is of a video that the study does not have ({_short(video)})")
     scores = []
     for scale in SCALES:
@@ -107,7 +107,7 @@ def _rating(rating: Any, number: int, key: Key) -> tuple[str, list[int]]:
                 f"rating {number}: wanted {scale} from {LOWEST} to {HIGHEST} as a whole number, got {_short(score)}"
             )
         scores.append(score)
-    return rating["video"], scores
+    return video, scores
 
 
 def _short(value: Any) -> str:

@@ -1,6 +1,5 @@
 """A small evaluation with known answers: two clips, three rows, videos of half a second with a hum."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from emo_model.evaluate import COPY, GROUND_TRUTH, Evaluation, EvaluationRow, Protocol, VideoPair
 from emo_model.evaluate.methods import Finding
 from emo_model.evaluate.outputs import ClipScore, Moment
+from emo_model.report import write_report
 from tests.model.evaluate.conftest import write_video
 
 ODD = "R&D <script>alert(\"x\")</script> 'v2' {{ 7 * 7 }} ümlaut/../.."
@@ -37,18 +37,30 @@ def row(
     )  # fmt: skip
 
 
-@pytest.fixture
-def evaluation(tmp_path: Path) -> Evaluation:
-    """Ground truth in lossless RGB and without sound, as protocols cut it; the driving voice in a file of its own."""
-    media = tmp_path / "data"
-    media.mkdir()
-    pairs: dict[str, list[VideoPair]] = {"ours": [], ODD: []}
-    for number, clip in enumerate(("c0", "c1")):
-        real = write_video(media / f"real{number}.mkv", frames(40))
-        voice = write_video(media / f"voice{number}.mkv", frames(0), sound=hum())
-        for level, found in enumerate(pairs.values(), start=1):
-            video = write_video(media / f"{level}-{number}.mkv", frames(40 + 60 * level), sound=hum())
-            found.append(VideoPair(clip, f"person {number}", Path(real.name), Path(video.name), sound=Path(voice.name)))
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The videos: real ones in lossless RGB without sound, as protocols cut them; voices in files of their own."""
+    folder = tmp_path_factory.mktemp("data")
+    for number in range(2):
+        write_video(folder / f"real{number}.mkv", frames(40))
+        write_video(folder / f"voice{number}.mkv", frames(0), sound=hum())
+        for level in (1, 2):
+            write_video(folder / f"{level}-{number}.mkv", frames(40 + 60 * level), sound=hum())
+    return folder
+
+
+@pytest.fixture(scope="session")
+def evaluation(data: Path) -> Evaluation:
+    """Paths are relative to `data`."""
+    pairs = {
+        method: [
+            VideoPair(
+                f"c{n}", f"person {n}", Path(f"real{n}.mkv"), Path(f"{level}-{n}.mkv"), sound=Path(f"voice{n}.mkv")
+            )
+            for n in range(2)
+        ]
+        for level, method in enumerate(("ours", ODD), start=1)
+    }
     values = {GROUND_TRUTH: (1.0, 1.5), COPY: (0.0, 0.0), "ours": (1.25, 0.5), ODD: (3.0, 2.0)}
     scores = [
         ClipScore(method, f"c{n}", f"person {n}", "head_velocity", value, 15, 15, None)
@@ -70,16 +82,7 @@ def evaluation(tmp_path: Path) -> Evaluation:
     )
 
 
-@pytest.fixture
-def data(tmp_path: Path) -> Path:
-    return tmp_path / "data"
-
-
-@pytest.fixture
-def broken(data: Path) -> Callable[[str], None]:
-    """Makes a video of the evaluation unreadable."""
-
-    def spoil(name: str) -> None:
-        (data / name).write_bytes(b"no video" * 100)
-
-    return spoil
+@pytest.fixture(scope="session")
+def page(evaluation: Evaluation, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report, written once."""
+    return write_report(evaluation, tmp_path_factory.mktemp("a folder") / "report", root=data)

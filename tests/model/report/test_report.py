@@ -1,7 +1,7 @@
 """The report's folder: what stands in it, what it links to, what it never does."""
 
 import re
-from collections.abc import Callable
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -47,8 +47,7 @@ class Parsed(HTMLParser):
         return [given for name, given in self.tags if name == tag]
 
 
-def test_every_link_leads_to_a_file_of_the_folder(evaluation: Evaluation, data: Path, tmp_path: Path) -> None:
-    page = write_report(evaluation, tmp_path / "a folder" / "report", root=data)
+def test_every_link_leads_to_a_file_of_the_folder(page: Path) -> None:
     parsed = Parsed(page.read_text())
     files = [link.partition("#")[0] for link in parsed.links() if not link.startswith("#")]
     assert len(files) == 10 and not any(":" in link or link.startswith("/") for link in files)
@@ -59,8 +58,7 @@ def test_every_link_leads_to_a_file_of_the_folder(evaluation: Evaluation, data: 
     assert there == {Path(link).name for link in files}  # nothing is in the folder that nobody sees
 
 
-def test_names_are_text_and_never_markup_nor_paths(evaluation: Evaluation, data: Path, tmp_path: Path) -> None:
-    page = write_report(evaluation, tmp_path / "report", root=data)
+def test_names_are_text_and_never_markup_nor_paths(page: Path) -> None:
     parsed = Parsed(page.read_text())
     assert (
         ODD in parsed.text
@@ -71,9 +69,8 @@ def test_names_are_text_and_never_markup_nor_paths(evaluation: Evaluation, data:
     assert all(re.fullmatch(r"[a-z0-9-]+\.(mp4|jpg)", path.name) for path in (page.parent / "media").iterdir())
 
 
-def test_films_play_in_browsers_and_bring_the_voice(evaluation: Evaluation, data: Path, tmp_path: Path) -> None:
+def test_films_play_in_browsers_and_bring_the_voice(page: Path) -> None:
     """Real clips are lossless RGB without sound, which no browser plays."""
-    page = write_report(evaluation, tmp_path / "report", root=data)
     for film in (page.parent / "media").glob("*.mp4"):
         with av.open(str(film)) as container:
             video, sound = container.streams.video[0], container.streams.audio[0]
@@ -109,11 +106,12 @@ def test_a_film_says_that_it_is_synthetic_where_its_video_does(tmp_path: Path) -
 
 
 def test_a_broken_and_a_missing_video_are_said_in_their_place(
-    evaluation: Evaluation, data: Path, tmp_path: Path, broken: Callable[[str], None]
+    evaluation: Evaluation, data: Path, tmp_path: Path
 ) -> None:
-    broken("1-0.mkv")
-    (data / "2-1.mkv").unlink()
-    page = write_report(evaluation, tmp_path / "report", root=data).read_text()
+    spoilt = Path(shutil.copytree(data, tmp_path / "spoilt"))
+    (spoilt / "1-0.mkv").write_bytes(b"no video" * 100)
+    (spoilt / "2-1.mkv").unlink()
+    page = write_report(evaluation, tmp_path / "report", root=spoilt).read_text()
     assert page.count("no video to show: ") == 2 and len(Parsed(page).of("video")) == 6
     assert len(Parsed(page).of("img")) == 2  # of both clips a sheet, with the rows that can be shown
 
@@ -167,14 +165,15 @@ def test_a_clip_without_a_value_is_a_dash_that_sorts_as_nothing() -> None:
 
 
 def test_a_report_is_not_overwritten_unless_asked_and_nothing_else_ever(
-    evaluation: Evaluation, data: Path, tmp_path: Path
+    evaluation: Evaluation, data: Path, page: Path, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "report"
-    page = write_report(evaluation, folder, root=data)
-    before = page.read_bytes()
+    folder = Path(shutil.copytree(page.parent, tmp_path / "report"))
+    (folder / "media" / "old.mp4").touch()
     with pytest.raises(UserError, match="is there already; run: emo report --overwrite"):
         write_report(evaluation, folder, root=data)
-    assert write_report(evaluation, folder, root=data, overwrite=True).read_bytes() == before
+    assert (folder / "media" / "old.mp4").exists()
+    assert write_report(evaluation, folder, root=data, overwrite=True).read_bytes() == page.read_bytes()
+    assert not (folder / "media" / "old.mp4").exists()
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "index.html").write_text("my own page")
@@ -205,12 +204,11 @@ def test_plots_take_the_pages_colours(evaluation: Evaluation, tmp_path: Path) ->
     assert "ground truth mean 1.325" in str(image["aria-label"])
 
 
-def test_a_sheet_has_a_row_a_method(evaluation: Evaluation, data: Path, tmp_path: Path) -> None:
-    page = write_report(evaluation, tmp_path / "report", root=data)
+def test_a_sheet_has_a_row_a_method(page: Path) -> None:
     image = Parsed(page.read_text()).of("img")[0]
     assert str(image["alt"]).endswith(f"rows from the top: ground truth, ours, {ODD}")
     with Image.open(page.parent / str(image["src"])) as sheet:
-        assert sheet.size == (int(str(image["width"])), int(str(image["height"]))) and sheet.height > 3 * 128
+        assert sheet.size == (int(str(image["width"])), int(str(image["height"]))) and sheet.height > 3 * 112
 
 
 def test_an_evaluation_is_found_or_said_to_be_missing(evaluation: Evaluation, tmp_path: Path) -> None:
