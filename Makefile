@@ -6,11 +6,11 @@
 #   make dev                Dagster's and MLflow's UIs                            make bench   ratios against floors
 #   make proof              each of EMO's controls in a small true world: hours on two cores; killed, it goes on
 #
-# VENV, EMO_DATA, EMO_WEIGHTS and EMO_SAMPLES move the environment and the files elsewhere.
+# VENV, EMO_DATA, EMO_WEIGHTS, EMO_SAMPLES and EMO_ORACLES move the environment and the files elsewhere.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup media demo dev test test-long bench proof check
+.PHONY: help setup media oracles demo dev test test-long bench proof check
 
 VENV ?= .venv
 # 3.11 first: the lock was made with it. A name alone is not trusted, it is run.
@@ -21,12 +21,14 @@ PY := $(abspath $(VENV))/bin/python
 EMO_DATA ?= data
 EMO_WEIGHTS ?= $(EMO_DATA)/weights
 EMO_SAMPLES ?= $(EMO_DATA)/samples
+EMO_ORACLES ?= $(VENV)/oracles
 DAGSTER_PORT ?= 3000
 MLFLOW_PORT ?= 5000
 override EMO_DATA := $(abspath $(EMO_DATA))
 override EMO_WEIGHTS := $(abspath $(EMO_WEIGHTS))
 override EMO_SAMPLES := $(abspath $(EMO_SAMPLES))
-export EMO_DATA EMO_WEIGHTS EMO_SAMPLES DAGSTER_PORT MLFLOW_PORT RAW
+override EMO_ORACLES := $(abspath $(EMO_ORACLES))
+export EMO_DATA EMO_WEIGHTS EMO_SAMPLES EMO_ORACLES DAGSTER_PORT MLFLOW_PORT RAW
 export DAGSTER_HOME := $(CURDIR)/dagster_home
 export DAGSTER_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -41,6 +43,9 @@ WEIGHTS := face_landmarker face_mesh hand_landmarker text_detector whisper_tiny_
 # The environment is remade when what defines it changes: the stamp carries their checksum.
 SET_UP := requirements.lock requirements-test.lock pyproject.toml scripts/set_up.py
 STAMP := $(VENV)/.set-up-$(shell cat $(SET_UP) | cksum | tr ' ' '-')
+
+# The reference implementations our metrics are compared with: beside the environment, where nothing but tests looks.
+ORACLES := $(EMO_ORACLES)/.installed-$(shell cksum < requirements-oracle.lock | tr ' ' '-')
 
 # Tests see no data root and no Dagster instance of yours. One thread each: two workers on two cores.
 PYTEST := env -u EMO_DATA -u DAGSTER_HOME OMP_NUM_THREADS=1 $(PY) -m pytest
@@ -60,16 +65,23 @@ media: $(STAMP)
 	@$(PY) -m emo_model weights get --quiet $(WEIGHTS)
 	@$(PY) -m emo_model samples get --quiet
 
+oracles: $(ORACLES)
+
+$(ORACLES): $(STAMP)
+	@echo "set-up: the oracles of the parity tests"
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(EMO_ORACLES) -r requirements-oracle.lock
+	@touch $@
+
 demo: media
 	@$(PY) -m emo_pipeline.demo $${RAW:+--raw "$$RAW"}
 
 dev: $(STAMP)
 	@scripts/dev.sh
 
-test: media
+test: media oracles
 	$(PYTEST) -n 2 --dist loadfile --durations 10
 
-test-long: media
+test-long: media oracles
 	$(PYTEST) -m "long or gpu" --durations 10
 
 bench: media

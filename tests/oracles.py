@@ -55,7 +55,9 @@ def oracle(module: str, *, bare: tuple[str, ...] = (), stubs: tuple[str, ...] = 
             sys.modules[package] = _without_init(package)
     with pytest.MonkeyPatch.context() as patch:  # other libraries ask whether these are installed
         for name in stubs:
-            patch.setitem(sys.modules, name, types.ModuleType(name))
+            stub = types.ModuleType(name)
+            stub.__getattr__ = lambda attribute: object  # type: ignore[method-assign]
+            patch.setitem(sys.modules, name, stub)
         return importlib.import_module(module)
 
 

@@ -49,10 +49,10 @@ def shortest_seconds(pairs: Sequence[VideoPair], *, root: Any, fps: float = 30.0
     frames = []
     for path in {_folder(root) / path for pair in pairs for path in (pair.real, pair.generated)}:
         try:
-            last = (known := media.probe(path)).duration_s - 1 / known.fps
+            known = media.probe(path)
         except (media.MediaError, OSError):
             continue
-        if last > 0.5 / known.fps:
+        if known.fps and (last := known.duration_s - 1 / known.fps) > 0.5 / known.fps:
             frames.append(int(last * fps + 1e-3) + 1)
     return min(frames, default=math.inf) / fps
 

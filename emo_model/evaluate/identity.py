@@ -24,7 +24,7 @@ from emo_model import weights
 from .arcface import ArcFace, Portrait, face_chip
 from .extractors import Extractor
 from .faces import NO_FACE, FaceTrack
-from .scores import NotComputable, Observation, Score, counted, require_found
+from .scores import Observation, Score, counted, require_found
 from .video import Video
 
 FPS = 5  # identity changes slowly: five looks a second are enough
@@ -129,9 +129,9 @@ def clip_means(observations: Sequence[Observation], whose: str) -> list[float]:
 
 
 def drift_per_minute(observation: Observation) -> float | None:
-    """Slope of a clip's samples over their times by least squares, a minute; None below two found samples."""
+    """Slope of a clip's samples over their times by least squares, a minute; None below two samples with times."""
     if observation.t_s is None:
-        raise NotComputable("samples without times have no slope")
+        return None
     times = observation.t_s[observation.found] / 60
     if len(times) < 2:
         return None

@@ -151,7 +151,7 @@ class Pass:
         """Observe what is not known yet of every clip. UserError for an unusable real clip."""
         voices = others(self.identities, self.protocol.seed)
         for done, (clip, voice) in enumerate(zip(self.clips, voices, strict=True), start=1):
-            for answer in self._of(clip, None if voice is None else self.clips[voice].sound):
+            for answer in self._of(clip, None if voice is None else self.clips[voice]):
                 try:
                     self._look(answer)
                 except Unreadable as error:
@@ -181,8 +181,8 @@ class Pass:
             self._metrics[family] = load(family, self.extractors[family])
         return self._metrics[family]
 
-    def _of(self, clip: RealClip, voice: Path | None) -> Iterator[_Answer]:
-        """Every row's video of a clip; `voice` is somebody else's."""
+    def _of(self, clip: RealClip, other: RealClip | None) -> Iterator[_Answer]:
+        """Every row's video of a clip; `other` lends the voice that does not belong to it."""
         every, preset = tuple(self.extractors), self.protocol.reconstruction
         yield _Answer(GROUND_TRUTH, clip.key, lambda: clip.video, every)
         if COPY in self.controls:
@@ -190,12 +190,11 @@ class Pass:
         if self.reconstruction in self.controls:
             key = key_of(self.reconstruction, clip.key)
             yield _Answer(self.reconstruction, key, lambda: reconstructed(clip.video, preset), every)
-        if SHUFFLED in self.controls and voice is not None:
-            key, heard = (
-                key_of(SHUFFLED, file_sha256(voice), clip.key),
-                [name for name in every if FAMILIES[name].hears],
+        if SHUFFLED in self.controls and other is not None:
+            hear = [name for name in every if FAMILIES[name].hears]
+            yield _Answer(
+                SHUFFLED, key_of(SHUFFLED, other.key, clip.key), lambda: clip.video.with_sound(other.sound), hear
             )
-            yield _Answer(SHUFFLED, key, lambda: clip.video.with_sound(voice), heard)
         for method, pair in self._answers[clip.pair.clip_id].items():
             if not self.failed[method]:
                 key = key_of(file_sha256(clip.root / pair.generated), clip.key)

@@ -15,7 +15,7 @@ from .boxes import largest, suppressed
 from .state import loaded, read_state
 
 CONFIDENCE, SCALE = 0.9, 0.25  # run_pipeline's
-OVERLAPS = (0.3, 0.1)  # the network's own suppression, then the pipeline's: together they are not the stricter one alone
+OVERLAPS = (0.3, 0.1)  # the network's suppression, then the pipeline's: not the same as the stricter one alone
 MEAN = (123.0, 117.0, 104.0)  # RGB
 SMALLEST, STRIDE, VARIANCES = 16, 4, (0.1, 0.2)  # box side and step of the first map; both double from map to map
 _VGG = (64, 64, "pool", 128, 128, "pool", 256, 256, 256, "pool up", 512, 512, 512, "pool", 512, 512, 512, "pool")

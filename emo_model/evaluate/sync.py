@@ -45,11 +45,15 @@ class SyncNetScore:
         if video.sound is None:
             return Observation.nothing(windows, "no sound")
         boxes = self.boxes(video)
-        if np.isnan(boxes).any():
-            return Observation.nothing(windows, "no face in every frame")
-        if window_count(len(frames), len(video.sound)) < 1:
-            return Observation.nothing(windows, "shorter than one window of 0.2 s")
-        return Observation.full(score_crops(self.network, face_crops(frames, boxes), video.sound))
+        seen = longest_run(np.isfinite(boxes[:, 0]))
+        samples = SOUND_RATE // FPS
+        sound = video.sound[seen.start * samples : seen.stop * samples]
+        if window_count(seen.stop - seen.start, len(sound)) < 1:
+            return Observation.nothing(windows, "no face for as long as a window of 0.2 s")
+        table = score_crops(self.network, face_crops(frames[seen], boxes[seen]), sound)
+        values = np.full((windows, 2 * MAX_SHIFT + 1), np.nan)
+        values[seen.start : seen.start + len(table)] = table
+        return Observation(values, np.isfinite(values[:, 0]), "no face, or the sound has ended")
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
         del real
@@ -78,6 +82,13 @@ def _s3fd_boxes() -> Callable[[Video], np.ndarray]:
 
 def _landmarker_boxes(video: Video) -> np.ndarray:
     return video.faces.boxes[resample_indices(len(video.frames), video.fps, FPS)]
+
+
+def longest_run(known: np.ndarray) -> slice:
+    """Where (T,) is true for longest: the reference scores a face's track, not the frames around it."""
+    edges = np.flatnonzero(np.diff(known.astype(int), prepend=0, append=0))
+    runs = edges.reshape(-1, 2)
+    return slice(*map(int, runs[np.argmax(runs[:, 1] - runs[:, 0])])) if len(runs) else slice(0, 0)
 
 
 @torch.inference_mode()

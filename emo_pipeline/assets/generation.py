@@ -1,6 +1,6 @@
 """Group evaluation, first half: videos from the newest model for every test clip, and for the two ablations.
 
-    7_generated/RUN/{generation.json, METHOD/CLIP.mp4}
+    7_generated/RUN/{generation.json, METHOD.parquet (its clips), METHOD/CLIP.mp4}
 
 Here: which clips, with which model. How a video is made: emo_model.generate.
 """

@@ -102,7 +102,10 @@ def test_the_shortest_video_sets_the_seconds_with_which_nobody_gets_a_dash(
     pairs: list[VideoPair], moving: Callable[..., Path]
 ) -> None:
     pairs[1] = VideoPair("c1", "ann", pairs[1].real, moving("short", seconds=0.7))
-    seconds = shortest_seconds(pairs, root="")
+    picture, broken = moving("picture", seconds=1 / 30), moving("broken")
+    broken.write_bytes(b"no video")
+    unusable = [VideoPair("c2", "bob", pairs[2].real, path) for path in (picture, broken)]
+    seconds = shortest_seconds([*pairs, *unusable], root="")  # these get their dashes; nobody else is cut short by them
     assert seconds == pytest.approx(21 / 30)
     assert run(pairs, seconds=seconds)["ours"].n == 63
     assert run(pairs, seconds=seconds + 1 / 30)["ours"].reason == "clip c1: 21 of 22 frames"
@@ -148,9 +151,10 @@ def test_without_any_weights_every_number_is_a_dash_with_the_command(
     monkeypatch.setattr(weights, "have", lambda name: False)
     frozen = Protocol.freeze("demo", ["c0", "c1", "c2"], seconds=1.0, size=64)
     rows = evaluate_methods({"ours": pairs}, frozen, root="").rows
-    rows = [row for row in rows if row.extractor != "pixels"]
     assert {row.metric for row in rows} >= {"fid", "syncnet", "f_sim", "fvd", "e_fid"}
-    assert all(row.value is None and "emo weights get" in row.reason for row in rows)
+    wanting = [row for row in rows if row.extractor != "pixels"]
+    assert all(row.value is None and "emo weights get" in row.reason for row in wanting)
+    assert {row.metric for row in rows if row.value is not None} <= {"psnr", "ssim", "seam_ratio"}
 
 
 def test_other_weights_than_the_pinned_ones_are_refused(

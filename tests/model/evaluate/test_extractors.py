@@ -57,14 +57,14 @@ def test_without_reference_weights_the_stand_in_is_taken_and_named(monkeypatch: 
     chosen = choose(family_of("fid"))
     assert chosen is not None and metric_name("fid", chosen) == "fid[efficientnet-lite0]"
     assert choose(family_of("syncnet")) is None
-    assert family_of("syncnet").extractors[0].unavailable == "no weights: emo weights get syncnet face_landmarker"
+    assert family_of("syncnet").extractors[0].unavailable == "no weights: emo weights get syncnet sfd"
     monkeypatch.setattr(weights, "have", lambda name: True)
     assert metric_name("fid", choose(family_of("fid"))) == "fid"
 
 
 def test_an_unknown_metric_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="unknown metric 'lpips'; known: fid, syncnet, f_sim"):
-        family_of("lpips")
+    with pytest.raises(UserError, match="unknown metric 'vmaf'; known: fid, syncnet, f_sim"):
+        family_of("vmaf")
 
 
 def test_the_protocol_hash_changes_with_every_field() -> None:

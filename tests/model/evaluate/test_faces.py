@@ -15,7 +15,7 @@ from emo_model.evaluate.motion import HeadMotion, head_speed
 from emo_model.evaluate.scores import NotComputable, Observation
 from emo_model.evaluate.video import Video, open_video
 
-DLIB: Extractor = FAMILIES["f_sim"].extractors[1]
+DLIB: Extractor = FAMILIES["f_sim"].extractors[2]
 SHAPES: Extractor = FAMILIES["e_fid"].extractors[1]
 MOTION: Extractor = FAMILIES["motion"].extractors[0]
 

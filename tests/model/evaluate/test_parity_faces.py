@@ -1,7 +1,6 @@
 """Alignment, SCRFD, ArcFace and Deep3D: against insightface and torchvision, or against answers that are known."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,8 @@ from torch import nn
 
 from emo_model.errors import UserError
 from emo_model.evaluate import arcface, deep3d
-from tests.oracles import agree, oracle, randomise
+from tests.model.evaluate import official_files
+from tests.oracles import agree, oracle
 
 INSIGHTFACE = ("insightface", "insightface.utils", "insightface.model_zoo")  # their __init__ want onnxruntime
 
@@ -49,50 +49,8 @@ def test_a_similarity_is_found_exactly_and_a_mirror_is_not_one() -> None:
         arcface.similarity_transform(np.ones((5, 2)))
 
 
-def export(network: nn.Module, example: torch.Tensor, file: Path, outputs: Sequence[str]) -> Path:
-    """An ONNX file of the network with free batch, height and width, as insightface's are."""
-    from torch.onnx._internal.torchscript_exporter import onnx_proto_utils
-
-    axes = {"input.1": {0: "batch", 2: "height", 3: "width"}}
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        patch.setattr(onnx_proto_utils, "_add_onnxscript_fn", lambda content, functions: content)  # wants package onnx
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(), (example,), str(file), dynamo=False, input_names=["input.1"],
-            output_names=list(outputs), dynamic_axes=axes,
-        )  # fmt: skip
-    return file
-
-
-class Residual(nn.Module):
-    """A block of ArcFace's iresnet: norm, convolution, norm, PReLU, convolution with the stride, norm."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.BatchNorm2d(inputs, eps=1e-5), nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs),
-            nn.PReLU(outputs), nn.Conv2d(outputs, outputs, 3, 2, 1, bias=False), nn.BatchNorm2d(outputs),
-        )  # fmt: skip
-        self.around = nn.Sequential(nn.Conv2d(inputs, outputs, 1, 2, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.body(x) + self.around(x)
-
-
-def small_iresnet() -> nn.Module:
-    """iresnet's layers, one block a stage and few channels: (B, 3, 112, 112) -> (B, 512)."""
-    network = nn.Sequential(
-        nn.Conv2d(3, 8, 3, 1, 1, bias=False), nn.BatchNorm2d(8), nn.PReLU(8),
-        Residual(8, 8), Residual(8, 16), Residual(16, 16), Residual(16, 16),
-        nn.BatchNorm2d(16), nn.Flatten(), nn.Linear(16 * 7 * 7, 512), nn.BatchNorm1d(512),
-    )  # fmt: skip
-    network.load_state_dict(randomise(network))
-    return network.eval()
-
-
 def test_arcface_reads_onnx_and_sees_rgb_in_its_range(tmp_path: Path) -> None:
-    network = small_iresnet()
-    file = export(network, torch.zeros(1, 3, 112, 112), tmp_path / "glintr100.onnx", ["embedding"])
+    network = official_files.arcface(file := tmp_path / "glintr100.onnx")
     chips = np.stack([picture(112, 112, seed) for seed in range(3)])
     with torch.inference_mode():
         expected = network((torch.from_numpy(chips).movedim(-1, 1).float() - 127.5) / 127.5)
@@ -101,7 +59,7 @@ def test_arcface_reads_onnx_and_sees_rgb_in_its_range(tmp_path: Path) -> None:
 
 def test_another_onnx_network_is_refused(tmp_path: Path) -> None:
     wide = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 128))
-    file = export(wide, torch.zeros(1, 3, 112, 112), tmp_path / "other.onnx", ["y"])
+    file = official_files.onnx(wide, 112, tmp_path / "other.onnx", ["y"])
     with pytest.raises(UserError, match=r"is not ArcFace: wanted \(1, 512\) for one face, got \(1, 128\)"):
         arcface.ArcFace(file)
     with pytest.raises(UserError, match="is not SCRFD with five points"):
@@ -111,35 +69,9 @@ def test_another_onnx_network_is_refused(tmp_path: Path) -> None:
         arcface.ArcFace(tmp_path / "text.onnx")
 
 
-class SmallSCRFD(nn.Module):
-    """SCRFD's nine outputs, flattened as the official file's are, from one convolution a stride."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.maps = nn.ModuleList([nn.Conv2d(3, 2 * (1 + 4 + 10), stride, stride) for stride in (8, 16, 32)])
-
-    def forward(self, x: torch.Tensor) -> list[torch.Tensor]:
-        parts: list[list[torch.Tensor]] = [[], [], []]
-        for level in self.maps:
-            scores, sides, points = level(x).split([2, 8, 20], 1)
-            for part, (out, width) in enumerate(((scores.sigmoid(), 1), (sides.relu() + 0.5, 4), (points, 10))):
-                parts[part].append(out.permute(0, 2, 3, 1).reshape(-1, width))
-        return [out for part in parts for out in part]
-
-
-def scrfd_file(folder: Path) -> tuple[SmallSCRFD, Path]:
-    network = SmallSCRFD()
-    state = randomise(network, seed=2)
-    for level in range(3):
-        state[f"maps.{level}.bias"][:2] = -1.8
-    network.load_state_dict(state)
-    names = [f"{part}_{stride}" for part in ("score", "bbox", "kps") for stride in (8, 16, 32)]
-    return network.eval(), export(network, torch.zeros(1, 3, 64, 64), folder / "scrfd_10g_bnkps.onnx", names)
-
-
 @pytest.mark.parametrize("size", [(512, 512), (360, 640), (700, 500)])
 def test_faces_and_points_are_scrfds(tmp_path: Path, size: tuple[int, int]) -> None:
-    network, file = scrfd_file(tmp_path)
+    network = official_files.scrfd(file := tmp_path / "scrfd_10g_bnkps.onnx")
     module = oracle("insightface.model_zoo.scrfd", bare=INSIGHTFACE, stubs=("onnx", "onnxruntime"))
     theirs = object.__new__(module.SCRFD)
     theirs.use_kps, theirs.batched, theirs.nms_thresh, theirs.fmc = True, False, 0.4, 3
@@ -167,11 +99,7 @@ def test_faces_and_points_are_scrfds(tmp_path: Path, size: tuple[int, int]) -> N
 
 @pytest.fixture(scope="module")
 def deep3d_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """epoch_20.pth: the state of net_recon beside its optimiser's."""
-    network = deep3d.Deep3D()
-    file = tmp_path_factory.mktemp("deep3d") / "epoch_20.pth"
-    torch.save({"net_recon": randomise(network), "opt_00": {"state": {}, "param_groups": [{"lr": 1e-4}]}}, file)
-    return file
+    return official_files.deep3d(tmp_path_factory.mktemp("deep3d") / "epoch_20.pth")
 
 
 def test_the_backbone_is_torchvisions_resnet50_and_the_heads_lie_in_order(deep3d_file: Path) -> None:
@@ -197,17 +125,8 @@ def test_another_checkpoint_is_refused(tmp_path: Path, deep3d_file: Path) -> Non
         deep3d.load_deep3d(tmp_path / "epoch_20.pth")
 
 
-def mean_face() -> np.ndarray:
-    """68 landmarks of which the five that count look like a face, y up, about as large as BFM's."""
-    points = np.random.default_rng(0).normal(0, 0.1, (68, 3))
-    points[[36, 39]], points[[42, 45]] = [[-0.5, 0.4, 0.1], [-0.2, 0.4, 0.2]], [[0.2, 0.4, 0.2], [0.5, 0.4, 0.1]]
-    points[30], points[48], points[54] = [0, 0, 0.6], [-0.25, -0.4, 0.2], [0.25, -0.4, 0.2]
-    return points
-
-
 def test_the_mean_landmarks_are_read_from_matlabs_file(tmp_path: Path) -> None:
-    file = tmp_path / "similarity_Lm3D_all.mat"
-    scipy.io.savemat(file, {"lm": mean_face()})
+    file = official_files.deep3d_landmarks(tmp_path / "similarity_Lm3D_all.mat")
     expected = [[-0.35, 0.4, 0.15], [0.35, 0.4, 0.15], [0, 0, 0.6], [-0.25, -0.4, 0.2], [0.25, -0.4, 0.2]]
     np.testing.assert_allclose(deep3d.load_mean_landmarks(file), expected)
     scipy.io.savemat(file, {"lm": np.zeros((5, 3))})
@@ -222,7 +141,7 @@ def test_a_known_camera_is_found_and_its_picture_cut() -> None:
     """Landmarks put on the frame by a camera of scale 60 about (150, 90): the face lands in the middle of the picture,
     102 pixels a unit.
     """
-    mean = deep3d.five_of_68(mean_face())
+    mean = deep3d.five_of_68(official_files.mean_landmarks())
     up = 60 * mean[:, :2] + [150, 119 - 90]  # y up in a frame of 120 rows
     (x, y), scale = deep3d.fit_scale(up, mean)
     np.testing.assert_allclose([x, y, scale], [150, 29, 60], atol=1e-9)

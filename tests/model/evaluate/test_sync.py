@@ -88,6 +88,15 @@ def test_a_still_mouth_has_no_lag_at_all() -> None:
 
 
 def test_loudness_is_per_frame_and_ends_with_the_sound() -> None:
-    sound = np.concatenate([np.zeros(1600), np.full(1600, 16384)]).astype(np.int16)
+    tone = 16384 * np.sin(2 * np.pi * 1000 * np.arange(1600) / 16_000)
+    sound = np.concatenate([np.zeros(1600), tone]).astype(np.int16)
     loud = loudness(sound, 9, 30)
-    np.testing.assert_allclose(loud, [0, 0, 0, 0.5, 0.5, 0.5, 0, 0, 0], atol=0.02)
+    np.testing.assert_allclose(loud, np.array([0, 0, 0, 0.5, 0.5, 0.5, 0, 0, 0]) / 2**0.5, atol=0.02)
+
+
+def test_loudness_is_deaf_to_hum_and_hiss() -> None:
+    t = np.arange(16_000) / 16_000
+    hum, voice, hiss = (
+        loudness((9000 * np.sin(2 * np.pi * hz * t)).astype(np.int16), 25, 25) for hz in (60, 900, 6000)
+    )
+    assert hum[2:-2].max() < 0.01 * voice.mean() > hiss[2:-2].max()
