@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -102,7 +103,7 @@ def _ordered(methods: Iterable[str]) -> list[tuple[int, str]]:
     return found
 
 
-def _style(place: int) -> dict[str, object]:
+def _style(place: int) -> dict[str, Any]:
     if place > 0:
         colour = FIRST + (place - 1) % COLOURS
         return {"color": f"#{colour:06x}", "linewidth": 1.6, "linestyle": DASHES[(place - 1) // COLOURS % len(DASHES)]}

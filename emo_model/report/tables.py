@@ -2,7 +2,7 @@
 missing. Which numbers stand in which table is emo_model.evaluate.table's business."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from emo_model.evaluate import EvaluationRow, is_control
@@ -97,8 +97,7 @@ def clip_table(clips: Sequence[ClipScore], notes: Notes) -> Table:
     )  # fmt: skip
 
 
-def _table(grid: Grid, said: str, cell: "object") -> Table:
-    assert callable(cell)
+def _table(grid: Grid, said: str, cell: Callable[[str, str, str], Cell]) -> Table:
     lines = tuple(
         Line(name, tuple(cell(text, name, head) for text, head in zip(texts, grid.heads[1:], strict=True)),
              is_control(name))

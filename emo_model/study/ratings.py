@@ -54,8 +54,10 @@ def collect(folder: Path, key: Key) -> Ratings:
         else:
             counted[rater] = file, values
     if not counted:
-        why = "; ".join(refused) or "it holds no *.json"
-        raise UserError(f"no ratings to count in {folder}: {why}; ask the raters for the file that the page downloads")
+        reasons = "; ".join(refused) or "it holds no *.json"
+        raise UserError(
+            f"no ratings to count in {folder}: {reasons}; ask the raters for the file that the page downloads"
+        )
     raters = tuple(sorted(counted))
     return Ratings(raters, clips, methods, np.stack([counted[rater][1] for rater in raters]), tuple(sorted(refused)))
 
