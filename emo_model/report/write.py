@@ -194,7 +194,7 @@ class _Films:
         sound = None if pair.sound is None else self.root / pair.sound
         key = (self.root / video, sound)
         if key not in self.done:
-            name = f"{_plain(label)}-{_plain(pair.clip_id)}-{text_sha256(label, pair.clip_id)[:8]}.mp4"
+            name = f"{_plain(pair.clip_id)}-{_plain(label)}-{text_sha256(label, pair.clip_id)[:8]}.mp4"
             try:
                 write_film(self.folder / name, *key)
                 self.done[key] = Pane(label, f"{self.folder.name}/{name}")
@@ -214,7 +214,7 @@ def _sheets(evaluation: Evaluation, folder: Path, root: Path) -> Iterator[Sheet]
         rows, problems = _readable(videos, root)
         if not rows:
             continue
-        path = folder / f"sheet-{_plain(clip)}-{text_sha256(clip)[:8]}.jpg"
+        path = folder / f"{_plain(clip)}-sheet-{text_sha256(clip)[:8]}.jpg"
         picture = contact_sheet(rows, columns=8, height=112, seconds=evaluation.protocol.seconds)
         made = statements(rows)
         said = {"comment": synthetic.STATEMENT, "xmp": synthetic.xmp(made).encode()} if made else {}
@@ -242,5 +242,5 @@ def _reason(error: Exception) -> str:
 
 
 def _plain(name: str) -> str:
-    """A file name that every disk and every link takes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.casefold()).strip("-")[:32] or "x"
+    """A file name that every disk and every link takes; a clip's id stays what it is, so that its films are found."""
+    return re.sub(r"[^a-z0-9_]+", "-", name.casefold()).strip("-")[:32] or "x"

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from emo_model.data import media
+from emo_model.data.removal import shown
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.evaluate import COPY, GROUND_TRUTH, Evaluation
@@ -21,6 +22,7 @@ from emo_model.report import newest, read, write_report, write_single_file
 from emo_model.report.clips import to_watch
 from emo_model.report.films import write_film
 from emo_model.report.tables import Notes, clip_table, tables
+from emo_model.study import write_study
 from tests.model.evaluate.conftest import write_video
 from tests.model.report.conftest import ODD, frames, hum, row
 
@@ -66,7 +68,7 @@ def test_names_are_text_and_never_markup_nor_paths(page: Path) -> None:
         and "alert(" not in re.findall(r"<script>(.*?)</script>", page.read_text(), re.S)[0]
     )
     assert len(parsed.of("script")) == 1
-    assert all(re.fullmatch(r"[a-z0-9-]+\.(mp4|jpg)", path.name) for path in (page.parent / "media").iterdir())
+    assert all(re.fullmatch(r"c[01]-[a-z0-9-]+\.(mp4|jpg)", path.name) for path in (page.parent / "media").iterdir())
 
 
 def test_films_play_in_browsers_and_bring_the_voice(page: Path) -> None:
@@ -77,7 +79,7 @@ def test_films_play_in_browsers_and_bring_the_voice(page: Path) -> None:
             assert (video.codec_context.name, video.codec_context.pix_fmt) == ("h264", "yuv420p")
             assert sound.codec_context.name == "aac"
         assert 0.05 < np.abs(media.audio(film, 0.1, 0.4)).max() < 0.5  # the hum of 6000 / 32768
-    [real] = (page.parent / "media").glob("ground-truth-c0-*.mp4")
+    [real] = (page.parent / "media").glob("c0-ground-truth-*.mp4")
     shown = np.stack([picture for _, picture in media.frames(real)]).astype(int)
     assert shown.shape == frames(40).shape and np.abs(shown - frames(40)).mean() < 4
 
@@ -222,3 +224,26 @@ def test_an_evaluation_is_found_or_said_to_be_missing(evaluation: Evaluation, tm
     (newest(root) / "frames.parquet").unlink()
     with pytest.raises(UserError, match="frames.parquet not there; run: emo evaluate"):
         read(newest(root))
+
+
+def test_who_is_taken_out_is_found_in_reports_and_studies(evaluation: Evaluation, data: Path, tmp_path: Path) -> None:
+    """The first clip is of video aaa..., the second of bbb...; files that are handed out are named, not deleted."""
+    ids = {"c0": f"{'a' * 12}_00000000", "c1": f"{'b' * 12}_00000000"}
+    renamed = replace(
+        evaluation,
+        protocol=replace(evaluation.protocol, clips=tuple(ids.values())),
+        methods={
+            method: [replace(pair, clip_id=ids[pair.clip_id]) for pair in pairs]
+            for method, pairs in evaluation.methods.items()
+        },
+        clips=(),
+    )
+    root = DataRoot(tmp_path).create()
+    page = write_report(renamed, root.part("evaluations", "r").parent / "report", root=data)
+    for name, count in (("both", 2), ("first", 1)):
+        write_study(renamed, tmp_path / "study" / name, root=data, clips=count, methods=("ours", GROUND_TRUTH))
+    found = {path.relative_to(tmp_path).as_posix() for path in shown(root, {"b" * 64})}
+    sheet = next(page.parent.glob("media/bbbb*-sheet-*.jpg")).relative_to(tmp_path).as_posix()
+    assert found == {sheet, "study/both/page"}  # without scores the films are of the first clip
+    first = {path.name.partition("_")[0] for path in shown(root, {"a" * 64})}
+    assert first == {"a" * 12, "page"} and not list(shown(root, {"c" * 64}))
