@@ -160,7 +160,7 @@ def _generated(root: DataRoot, videos: set[str]) -> Iterator[Path]:
 
 
 def shown(root: DataRoot, videos: set[str]) -> Iterator[Path]:
-    """What shows clips of the videos to others, and may be handed out: films and sheets of reports, pages of studies."""
+    """What shows clips of the videos and may be handed out: films and sheets of reports, pages of studies."""
     for path in root.folder("8_evaluation").rglob("report/media/*"):
         if _is_clip_of(path, videos):
             yield path
