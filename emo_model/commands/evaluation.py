@@ -1,4 +1,4 @@
-"""emo evaluate, proof: any methods' videos under one protocol, and whether each stage learned. Without Dagster."""
+"""emo evaluate, report, study, proof: any methods' videos under one protocol, and whether each stage learned."""
 
 import sys
 from pathlib import Path
@@ -38,10 +38,11 @@ def evaluate(
     the ground truth, its floor, and answers that need no model. Writes markdown, CSV, parquet and HTML.
     """
     from emo_model.data.store import DataRoot, text_sha256
-    from emo_model.evaluate import ALL, evaluate_methods, write_report, write_table
+    from emo_model.evaluate import ALL, evaluate_methods, write_table
     from emo_model.evaluate import methods as methods_
     from emo_model.evaluate.clips import freeze, prepare
     from emo_model.evaluate.table import table_1, to_markdown
+    from emo_model.report import write_report
 
     root = DataRoot.from_environment().require()
     named = {folder.absolute().name: folder.absolute() for folder in folders} or methods_.folders(root.path)
@@ -57,10 +58,10 @@ def evaluate(
     run = f"{'-'.join(named)}-{text_sha256(*named.values(), protocol.hash)[:12]}"
     out = out or root.part("evaluations", run).parent
     write_table(found, out)
-    write_report(found.rows, protocol, pairs, out, root=root)
+    page = write_report(found, out / "report", root=root.path, overwrite=True)
     click.echo(to_markdown(table_1(found.rows)))
     click.echo(f"\nprotocol {protocol.name} {protocol.hash}, {len(rows)} clips, {protocol.seconds:.4g} s of each")
-    click.echo(out / "report.html")
+    click.echo(page)
 
 
 def _test_clips(
@@ -110,6 +111,69 @@ def _pairs(root: "DataRoot", folder: Path, rows: list[dict[str, Any]], protocol:
 
 def _tell(row: dict[str, Any]) -> None:
     click.echo(f"{row['done']} of {row['of']}  {row['clip']}", err=True)
+
+
+@click.command()
+@click.argument("evaluation", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Folder, or file; EVALUATION/report otherwise.")
+@click.option("--single-file", is_flag=True, help="Tables and plots without media, as one file to send.")
+@click.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+def report(evaluation: Path | None, out: Path | None, single_file: bool, overwrite: bool) -> None:
+    """The page to open: tables, plots, the worst and best clips to watch, every clip's scores, the protocol.
+
+    Of the EVALUATION that lies in a folder (`emo evaluate` and Dagster write such): the newest in the data root
+    otherwise. The report is a folder that opens from disk, and can be sent as it is.
+    """
+    from emo_model.data.store import DataRoot
+    from emo_model.report import newest, read, write_report, write_single_file
+
+    root = DataRoot.from_environment()
+    evaluation = evaluation or newest(root.require())
+    found = read(evaluation)
+    if single_file:
+        click.echo(write_single_file(found, out or evaluation / "report.html", overwrite=overwrite))
+    else:
+        click.echo(write_report(found, out or evaluation / "report", root=root.path, overwrite=overwrite))
+
+
+@click.command()
+@click.argument("evaluation", required=False, type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="The study's folder; study/ in the data root otherwise.")
+@click.option(
+    "--method", "methods", multiple=True, help="One to show; may be repeated. All and ground truth otherwise."
+)
+@click.option("--clips", type=click.IntRange(1), default=10, show_default=True, help="At most so many test clips.")
+@click.option(
+    "--collect", type=click.Path(path_type=Path), help="Compute the table from the raters' files in a folder."
+)
+def study(
+    evaluation: Path | None, out: Path | None, methods: tuple[str, ...], clips: int, collect: Path | None
+) -> None:
+    """A blind rating page: all methods on the same portrait and voice, lip sync and vividness from 1 to 5.
+
+    Writes STUDY/page, a folder to hand out, of an EVALUATION's videos (the newest otherwise), and STUDY/key.json, which
+    tells the methods and stays here. The page saves one file a rater; with --collect FOLDER those files become
+    STUDY/table.md: means with intervals, and how far the raters agree.
+    """
+    from emo_model.data.store import DataRoot
+    from emo_model.report import newest, read
+    from emo_model.study import Key, write_study, write_table
+    from emo_model.study import collect as collected
+
+    root = DataRoot.from_environment()
+    out = out or root.path / "study"
+    if collect is not None:
+        ratings = collected(collect, Key.read(out / "key.json"))
+        for line in ratings.refused:
+            click.echo(f"not counted: {line}", err=True)
+        table = write_table(ratings, out)
+        click.echo(f"{table.read_text(encoding='utf-8')}\n{table}")
+        return
+    found = read(evaluation or newest(root.require()))
+    key = write_study(found, out, root=root.path, methods=methods, clips=clips)
+    click.echo(f"{len(key.methods)} methods on {len(key.clips)} clips", err=True)
+    click.echo(f"{out / 'page' / 'index.html'}   hand out the folder page/; key.json stays here")
+    click.echo(f"afterwards: emo study --collect FOLDER_OF_RATINGS --out {out}")
 
 
 @click.group()
@@ -183,4 +247,4 @@ def stages_(run_dir: Path | None, batches: int, threads: int | None, more: tuple
         sys.exit(1)
 
 
-COMMANDS = (evaluate, proof)
+COMMANDS = (evaluate, report, study, proof)

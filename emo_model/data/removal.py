@@ -9,6 +9,7 @@ files made of them are deleted. Raw files stay where they are: they are not ours
 and is named, and so are other videos of the same recording.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,7 +95,7 @@ def remove(root: DataRoot, name: str) -> Removal:
         files=sum(_delete(path) for path in _made_of(root, videos)),
         raw=tuple(sorted({path for path in places if path and path.exists()})),
         runs=tuple(_runs(root, videos)),
-        generated=tuple(sorted(root.relative(path) for path in _generated(root, videos))),
+        generated=tuple(sorted(root.relative(path) for path in (*_generated(root, videos), *shown(root, videos)))),
         twins=tuple(_twins(root, videos)),
         shards=tuple(sorted({row["shard"] for row in same})),
     )
@@ -156,6 +157,17 @@ def _made_of(root: DataRoot, videos: set[str]) -> Iterator[Path]:
 
 def _generated(root: DataRoot, videos: set[str]) -> Iterator[Path]:
     return (path for path in root.folder("7_generated").rglob("*.mp4") if _is_clip_of(path, videos))
+
+
+def shown(root: DataRoot, videos: set[str]) -> Iterator[Path]:
+    """What shows clips of the videos and may be handed out: films and sheets of reports, pages of studies."""
+    for path in root.folder("8_evaluation").rglob("report/media/*"):
+        if _is_clip_of(path, videos):
+            yield path
+    for key in root.path.glob("study/**/key.json"):
+        clips = json.loads(key.read_text(encoding="utf-8"))["clips"].values()
+        if any(_is_clip_of(Path(clip), videos) for clip in clips):
+            yield key.with_name("page")
 
 
 def _is_clip_of(path: Path, videos: set[str]) -> bool:

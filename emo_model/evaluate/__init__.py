@@ -2,7 +2,7 @@
 
 Reading order: extractors (names), video and faces (what a metric sees), frechet, fid, fvd, identity,
 expression, sync, motion (the metrics), scores, protocol, clips and truth (what is measured), methods (whose videos),
-controls, observe (the pass over all clips), evaluate (the numbers), outputs, table, report.
+controls, observe (the pass over all clips), evaluate (the numbers), outputs, table.
 """
 
 from .clips import VideoPair
@@ -11,12 +11,11 @@ from .evaluate import compute, evaluate_methods, observe_methods, shortest_secon
 from .extractors import ALL, FAMILIES
 from .outputs import Evaluation, read_methods
 from .protocol import NAMED, Protocol
-from .report import write_report
 from .rows import EvaluationRow, to_table
 from .table import write_table
 
 __all__ = [
     "ALL", "CONTROLS", "COPY", "FAMILIES", "GROUND_TRUTH", "HALVES", "NAMED", "RECONSTRUCTION", "SHUFFLED",
     "Evaluation", "EvaluationRow", "Protocol", "VideoPair", "compute", "evaluate_methods", "is_control",
-    "observe_methods", "read_methods", "shortest_seconds", "to_table", "write_report", "write_table",
+    "observe_methods", "read_methods", "shortest_seconds", "to_table", "write_table",
 ]  # fmt: skip

@@ -38,30 +38,29 @@ def write_film(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
         container.mux(video.encode(None))
 
 
-def join(path: Path, films: Sequence[Path], sound: Sound, made: Mapping[str, Any]) -> None:
-    """Write films one after another with the sound from their first frame on: whole or not at all.
+def join(path: Path, films: Sequence[Path], sound: Sound | None, made: Mapping[str, Any]) -> None:
+    """Write films one after another with the sound, if any, from their first frame on: whole or not at all.
 
-    made: how, for the file to say. Packets are copied as they come: memory does not grow with the length.
+    made: how, for the file to say; empty: nothing in it is synthetic, and nothing is said. Packets are copied as they
+    come: memory does not grow with the length.
     """
     with atomic(path) as temporary:
-        _join(temporary, films, sound, tags(made))
-        add_xmp(temporary, made)
+        _join(temporary, films, sound, tags(made) if made else {})
+        if made:
+            add_xmp(temporary, made)
 
 
-def _join(path: Path, films: Sequence[Path], sound: Sound, notes: Mapping[str, str]) -> None:
-    rate = sound.rate if sound.rate in AAC_RATES else 48000
-    layout = "mono" if sound.channels == 1 else "stereo"
+def _join(path: Path, films: Sequence[Path], sound: Sound | None, notes: Mapping[str, str]) -> None:
     with _writing(path, movflags="+faststart") as container:
         container.metadata.update(notes)
         with _reading(films[0]) as first:
             video = container.add_stream_from_template(first.streams.video[0])
-        voice = container.add_stream("aac", rate, layout=layout)
-        packets = merge(
-            _pictures(films, video),
-            _voice(sound, voice, layout, rate),
-            key=lambda packet: packet.dts * packet.time_base,
-        )
-        for packet in packets:
+        streams = [_pictures(films, video)]
+        if sound is not None:
+            rate = sound.rate if sound.rate in AAC_RATES else 48000
+            layout = "mono" if sound.channels == 1 else "stereo"
+            streams.append(_voice(sound, container.add_stream("aac", rate, layout=layout), layout, rate))
+        for packet in merge(*streams, key=lambda packet: packet.dts * packet.time_base):
             container.mux(packet)
 
 

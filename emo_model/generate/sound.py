@@ -29,6 +29,7 @@ class Sound:
     channels: int  # 1 or 2
     length: int  # samples of a channel
     peak: float  # the loudest, re full scale
+    lead: int = 0  # samples of silence in front; negative: so many at the beginning are left out
 
     @property
     def frames(self) -> int:
@@ -38,11 +39,20 @@ class Sound:
     def blocks(self) -> Iterator[Samples]:
         """(channels, N) float32 in [-1, 1], about a second each."""
         left = self.length
-        for block in _blocks(self.path):
+        for block in self._led():
             if not left:
                 return
             yield block[:, :left]
             left -= min(left, block.shape[1])
+
+    def _led(self) -> Iterator[Samples]:
+        if self.lead > 0:
+            yield np.zeros((self.channels, self.lead), np.float32)
+        drop = max(0, -self.lead)
+        for block in _blocks(self.path):
+            if block.shape[1] > drop:
+                yield block[:, drop:]
+            drop = max(0, drop - block.shape[1])
 
     def blocks_16k(self) -> Iterator[Samples]:
         """(N,) channels averaged, as in the training data, at the encoder's rate."""
@@ -51,6 +61,11 @@ class Sound:
     def mono_16k(self) -> Samples:
         """All of blocks_16k, (M,)."""
         return np.concatenate(list(self.blocks_16k()))
+
+    def delayed(self, seconds: float) -> "Sound":
+        """With so much silence in front; negative: without its first seconds."""
+        lead = round(seconds * self.rate)
+        return replace(self, lead=lead, length=max(0, self.length + lead))
 
     def first(self, seconds: float | None) -> "Sound":
         """The beginning, at most so long."""

@@ -1,8 +1,8 @@
 """What a generated file says of itself: that it is synthetic, and how it was made. In its tags, and for all to see.
 
 comment, description   tags that players and `ffprobe` show
-XMP                    a box at the file's end with IPTC's word for media that a model made, which newsrooms and
-                       platforms look for (iptc.org, Digital Source Type)
+XMP                    IPTC's word for media that a model made, which newsrooms and platforms look for (iptc.org,
+                       Digital Source Type); in a video a box at the file's end
 mark                   letters in the picture, where asked for
 """
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from emo_model.data.media import Picture
+from emo_model.data.media import Picture, open_media
 
 STATEMENT = "Synthetic: this person was animated by a model (open EMO)."
 MARK = "AI-generated"
@@ -38,9 +38,21 @@ def tags(made: Mapping[str, Any]) -> dict[str, str]:
     return {"comment": f"{STATEMENT} {json.dumps(made, default=str)}", "description": STATEMENT}
 
 
+def said(path: Path) -> str:
+    """A video's own statement that it is synthetic, with how it was made; empty where it makes none."""
+    with open_media(path) as container:
+        comment = container.metadata.get("comment", "")
+    return comment if comment.startswith(STATEMENT) else ""
+
+
+def xmp(made: Mapping[str, Any]) -> str:
+    """The XMP packet."""
+    return _XMP.format(source=SOURCE_TYPE, text=escape(f"{STATEMENT} {json.dumps(made, default=str)}"))
+
+
 def add_xmp(path: Path, made: Mapping[str, Any]) -> None:
     """Append the XMP box to an mp4 file; readers that do not know it pass over it."""
-    text = _XMP.format(source=SOURCE_TYPE, text=escape(f"{STATEMENT} {json.dumps(made, default=str)}")).encode()
+    text = xmp(made).encode()
     with path.open("ab") as file:
         file.write(struct.pack(">I", 8 + len(XMP_UUID) + len(text)) + b"uuid" + XMP_UUID + text)
 

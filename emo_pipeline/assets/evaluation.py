@@ -1,6 +1,6 @@
 """Group evaluation, second half: one look at every video, the metrics, the table, the report, and who is champion.
 
-    8_evaluation/evaluations/shard=RUN/{table.md, table.csv, report.html, ... (emo_model/evaluate/outputs.py)}
+    8_evaluation/evaluations/shard=RUN/{table.md, table.csv, ... (emo_model/evaluate/outputs.py), report/index.html}
     6_checkpoints/champion.json
 
     generated_videos -> video_features (every video decoded once) -> an asset a metric -> comparison_table
@@ -143,21 +143,24 @@ def comparison_table(context: dg.AssetExecutionContext, data: Data, tracking: Tr
 @dg.asset(deps=["comparison_table"], group_name="evaluation", kinds={"html"}, owners=[OWNER], code_version=CODE_VERSION)
 @one_line
 def evaluation_report(context: dg.AssetExecutionContext, data: Data) -> dg.MaterializeResult:
-    """The page a person opens: both tables, how to read them, the protocol, real frames above generated ones."""
+    """The page a person opens, a folder to send: tables, plots, clips to watch beside ground truth, the protocol."""
     from emo_model.data.store import file_sha256
-    from emo_model.evaluate import write_report
+    from emo_model.evaluate.table import to_page
+    from emo_model.report import write_report
 
     root = data.root
     found = latest_generation(context, root)
-    paths = write_report(
-        read_table(root, found).rows, found.protocol, dict(found.methods),
-        root.part("evaluations", found.name).parent, root=root,
-    )  # fmt: skip
+    evaluation = read_table(root, found)
+    folder = root.part("evaluations", found.name).parent / "report"
+    page = write_report(evaluation, folder, root=root.path, overwrite=True)
+    files = [path for path in folder.rglob("*") if path.is_file()]
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(file_sha256(paths["md"])),
+        data_version=dg.DataVersion(file_sha256(page)),
         metadata={
-            "path": dg.MetadataValue.path(str(paths["html"])),
-            "report": dg.MetadataValue.md(paths["md"].read_text()),
+            "path": dg.MetadataValue.path(str(page)),
+            "report": dg.MetadataValue.md(to_page(evaluation)),
+            "files": len(files),
+            "MB": sum(path.stat().st_size for path in files) / 1e6,
         },
     )
 

@@ -73,7 +73,7 @@ def test_two_method_folders_are_rows_of_the_table_the_page_and_mlflow(
     assert {"ours", "Wav2Lip", "hallo", "ground truth", "SadTalker (EMO's Table 1)"} <= set(lines)
     assert "9.38 / 31.70" in lines["Wav2Lip"]  # EMO printed it, in a column of its own
     assert "hallo: no video of this clip (c1): no number" in table
-    assert "Wav2Lip" in (folder / "report.html").read_text()
+    assert "Wav2Lip" in (folder / "report" / "index.html").read_text()
     known = json.loads((folder / "methods.json").read_text())["methods"]
     assert [pair["clip_id"] for pair in known["Wav2Lip"]] == ["c0", "c1"]
 

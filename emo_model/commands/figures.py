@@ -1,0 +1,87 @@
+"""emo compare: a contact sheet or a film of videos beside each other."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from emo_model.errors import UserError
+
+if TYPE_CHECKING:
+    from emo_model.figures import Row
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("videos", nargs=-1, required=True, metavar="[LABEL=]VIDEO...")
+@click.option("--out", type=FILE, required=True, help="SHEET.png, or FILM.mp4 with sound.")
+@click.option("--portrait", "portraits", type=FILE, multiple=True,
+              help="SHEET: what a video was made from, in a column of its own; one for all, or one each.")  # fmt: skip
+@click.option("--columns", type=int, help="SHEET: instants in a line.  [default: 8]")
+@click.option("--lines", type=int, help="SHEET: lines, for long takes.  [default: 1]")
+@click.option("--height", type=int, help="Pixels of a picture.  [default: 160; FILM: as the videos, 256 to 512]")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="At most so long, from their beginning.")
+@click.option("--sound", type=FILE, help="FILM: the file that is heard; else the first video that has sound.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def compare(
+    videos: tuple[str, ...],
+    out: Path,
+    portraits: tuple[Path, ...],
+    columns: int | None,
+    lines: int | None,
+    height: int | None,
+    seconds: float | None,
+    sound: Path | None,
+    overwrite: bool,
+) -> None:
+    """VIDEOs beside each other, each under its LABEL (else its file's name): what all of them show at the same time.
+
+    As a PNG with videos in rows and time in columns, or as an MP4 with sound. They may differ in size, frame rate and
+    length, which is then said in the picture. A picture file stands beside them as it is.
+    """
+    from emo_model.figures.contact_sheet import write_contact_sheet
+    from emo_model.figures.side_by_side import side_by_side
+
+    kind = out.suffix.lower()
+    sheet = {name: value for name, value in (("columns", columns), ("lines", lines)) if value is not None}
+    both = {name: value for name, value in (("height", height), ("seconds", seconds)) if value is not None}
+    if kind not in (".png", ".mp4"):
+        raise UserError(f"{out} is neither .png nor .mp4; run: emo compare VIDEO... --out SHEET.png (or FILM.mp4)")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there already; choose another name, or run the same command with --overwrite")
+    if kind == ".png" and sound:
+        raise UserError(f"{out} is a picture: --sound is for a film; run: emo compare VIDEO... --out FILM.mp4 --sound")
+    if kind == ".mp4" and (sheet or portraits):
+        raise UserError(f"{out} is a film: --columns, --lines and --portrait are for a sheet; run: emo compare "
+                        "VIDEO... --out SHEET.png")  # fmt: skip
+    rows = _rows(videos, portraits)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if kind == ".png":
+        write_contact_sheet(out, rows, **sheet, **both)
+    else:
+        side_by_side(out, rows, sound=sound, **both)
+    click.echo(click.format_filename(out))
+
+
+def _rows(videos: tuple[str, ...], portraits: tuple[Path, ...]) -> "list[Row]":
+    from emo_model.figures import Row
+
+    if len(portraits) > 1 and len(portraits) != len(videos):
+        raise UserError(f"{len(portraits)} portraits for {len(videos)} videos: one for all, or one each is wanted; "
+                        "run: emo compare A.mp4 B.mp4 --portrait P.jpg --out SHEET.png")  # fmt: skip
+    beside = portraits * len(videos) if len(portraits) == 1 else portraits or (None,) * len(videos)
+    return [Row(*_named(text), portrait) for text, portrait in zip(videos, beside, strict=True)]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """LABEL=VIDEO, or a file under its own name: names of both may hold a =, so the file that is there decides."""
+    if not Path(text).exists():
+        splits = [(text[:at], Path(text[at + 1 :])) for at, letter in enumerate(text) if letter == "="]
+        found = next((split for split in splits if split[1].exists()), splits[0] if splits else None)
+        if found is not None:
+            return found
+    return Path(text).stem, Path(text)
+
+
+COMMANDS = (compare,)
