@@ -85,6 +85,11 @@ class TrackedRun:
             self.client.log_artifacts(self.run_id, str(path), f"{folder.name}/{path.name}")
         return new
 
+    def files(self, paths: Iterable[Path]) -> None:
+        """Record files as artifacts under their own names."""
+        for path in paths:
+            self.client.log_artifact(self.run_id, str(path))
+
     def finish(self, status: str = "FINISHED") -> None:
         """End it: FINISHED, FAILED or KILLED."""
         self.client.set_terminated(self.run_id, status)
