@@ -103,7 +103,7 @@ def speed_ablation(
         {float(name): point for name in variants if name != NONE and (point := points[name])}, points[NONE],
         {float(name): row[0] for name, row in TABLE_2.items() if name != NONE},
     )  # fmt: skip
-    numbers = {f"speed {name}/{metric}": number for name, row in found.items() for metric, number in row.items()}
+    numbers = {f"{_variant('speed', name)}/{metric}": n for name, row in found.items() for metric, n in row.items()}
     return _written(numbers, [Grid(title, heads, lines)], plot, films, videos, out)
 
 
@@ -142,7 +142,7 @@ def face_region_ablation(
     points = [{name: point for name in REGIONS if (point := _point(row[name]))} for row in (inside, sways)]
     plot = plots.region_plot(points[0], {name: point for name, point in points[1].items() if name in SIZES})
     numbers = {f"region {name}/inside": number for name, number in inside.items()}
-    numbers |= {f"region {name}/sway": number for name, number in sways.items()}
+    numbers |= {f"{_variant('region', name)}/sway": number for name, number in sways.items()}
     numbers |= {"follows the region": follows, "wider sways more": more}
     return _written(numbers, grids, plot, films, videos, out)
 
@@ -196,6 +196,10 @@ def _made(
 
 
 # ---- what it says ----
+
+
+def _variant(kind: str, name: str) -> str:
+    return name if name == REAL else f"{kind} {name}"
 
 
 def _point(number: Number) -> plots.Point | None:

@@ -64,7 +64,12 @@ class Number:
     def __str__(self) -> str:
         if self.value is None:
             return "–"
-        return f"{self.value:.3g}" + (" [{:.3g}, {:.3g}]".format(*self.interval) if self.interval else "")
+        low_high = f" [{_digits(self.interval[0])}, {_digits(self.interval[1])}]" if self.interval else ""
+        return f"{_digits(self.value)}{low_high}"
+
+
+def _digits(value: float) -> str:
+    return f"{round(value, 3) + 0.0:.3f}"  # as the paper prints them; no -0.000
 
 
 def see(path: Path, seconds: float) -> Seen:
