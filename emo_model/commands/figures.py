@@ -1,10 +1,11 @@
-"""emo compare: a contact sheet or a film of videos beside each other."""
+"""emo compare: a contact sheet or a film of videos beside each other. emo proof sheet: one of the proof."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from emo_model.commands.evaluation import proof
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -82,6 +83,23 @@ def _named(text: str) -> tuple[str, Path]:
         if found is not None:
             return found
     return Path(text).stem, Path(text)
+
+
+@proof.command(name="sheet")
+@click.argument("sheet", type=FILE)
+@click.option("--out", type=FILE, help="Folder of the proof; 6_checkpoints/true_world otherwise.")
+@click.option("--seed", default=0, show_default=True, help="Which of its models.")
+@click.option("--video", default=0, show_default=True, help="Which of its first eight videos.")
+def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int) -> None:
+    """What each control makes of a portrait in the small true world, as a contact sheet SHEET.png."""
+    from emo_model.data.store import DataRoot, atomic
+    from emo_model.true_world.pictures import proof_sheet
+
+    out = out or DataRoot.from_environment().require().folder("6_checkpoints") / "true_world"
+    picture = proof_sheet(out, seed, video)
+    with atomic(sheet) as temporary:
+        picture.save(temporary, "PNG", optimize=True)
+    click.echo(click.format_filename(sheet))
 
 
 COMMANDS = (compare,)

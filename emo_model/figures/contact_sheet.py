@@ -61,9 +61,10 @@ def contact_sheet(
 ) -> Image.Image:
     """The rows' frames at the same instants, from 0 to the longest video's last frame (at most `seconds`).
 
-    columns x lines instants, line below line; height: pixels of a frame; heads: above the columns instead of times. Where a video has ended its cells are empty,
-    a still picture stands in the first column only, and sizes, rates and lengths are said beside the names where they
-    differ. Returns an RGB picture. UserError where a file cannot be read, ValueError without rows.
+    columns x lines instants, line below line; height: pixels of a frame; heads: above the columns, instead of times.
+    Where a video has ended its cells are empty, a still picture stands in the first column only, and sizes, rates and
+    lengths are said beside the names where they differ. Returns an RGB picture. UserError where a file cannot be read,
+    ValueError without rows.
     """
     if not rows:
         raise ValueError("a contact sheet of no videos")

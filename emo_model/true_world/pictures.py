@@ -1,4 +1,4 @@
-"""A contact sheet of the proof: one portrait of the small true world, and below each other what each control makes of it.
+"""A contact sheet of the proof: a portrait of the small true world, and what each control makes of it.
 
 Composed of what the proof looked at (OUT/seed-S/pictures), scaled up, with the regions that were given drawn in.
 """
@@ -80,8 +80,8 @@ def _size(path: Path, video: int) -> int:
     """Pixels a side of a frame. UserError where there are fewer videos."""
     with Image.open(path) as picture:
         size = picture.width // KEPT
-        if not 0 <= video < picture.height // size:
-            raise UserError(f"no video {video} in {path}: 0 to {picture.height // size - 1}; run: emo proof sheet --video 0")
+        if not 0 <= video < (count := picture.height // size):
+            raise UserError(f"no video {video} in {path}, 0 to {count - 1} are; run: emo proof sheet --video 0")
     return size
 
 
