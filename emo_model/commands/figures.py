@@ -46,7 +46,6 @@ def compare(
 
     kind = out.suffix.lower()
     sheet = {name: value for name, value in (("columns", columns), ("lines", lines)) if value is not None}
-    both = {name: value for name, value in (("height", height), ("seconds", seconds)) if value is not None}
     if kind not in (".png", ".mp4"):
         raise UserError(f"{out} is neither .png nor .mp4; run: emo compare VIDEO... --out SHEET.png (or FILM.mp4)")
     if out.exists() and not overwrite:
@@ -59,9 +58,9 @@ def compare(
     rows = _rows(videos, portraits)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
-        write_contact_sheet(out, rows, **sheet, **both)
+        write_contact_sheet(out, rows, seconds=seconds, **sheet, **({} if height is None else {"height": height}))
     else:
-        side_by_side(out, rows, sound=sound, **both)
+        side_by_side(out, rows, height=height, seconds=seconds, sound=sound)
     click.echo(click.format_filename(out))
 
 

@@ -9,6 +9,7 @@ The same questions and measures as in the small true world (true_world/answers.p
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -185,7 +186,7 @@ def _made(
     for name, chosen in settings.items():
         made = generate_manifest(
             model, manifest, root, videos / name, settings=chosen, max_seconds=sample.seconds, limit=sample.clips,
-            progress=lambda line, name=name: say(f"{name} {line}"),
+            progress=partial(_tell, say, name),
         )  # fmt: skip
         paths[name] = [root.path / clip.path for clip in made]
     try:
@@ -193,6 +194,10 @@ def _made(
     except Unreadable as error:
         raise UserError(f"{error}; delete {videos}, then run the same again") from error
     return _Films(clips, [found[clip["clip_id"]][0] for clip in clips], paths, seen, sample.seconds)
+
+
+def _tell(say: Say, variant: str, line: str) -> None:
+    say(f"{variant} {line}")
 
 
 # ---- what it says ----

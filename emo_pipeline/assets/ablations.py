@@ -7,6 +7,7 @@ Here: of which model, and what becomes of the numbers. What is generated and mea
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -66,7 +67,7 @@ def speed_ablation(
     variance of the clips' means), degrees a frame at 30 fps, by assigned speed."""
     from emo_model.evaluate.ablations import speed_ablation as measure
 
-    return _ablation(context, data, tracking, config, lambda *where, say: measure(*where, config.speeds, say=say))
+    return _ablation(context, data, tracking, config, partial(measure, speeds=config.speeds))
 
 
 @dg.asset(

@@ -73,3 +73,14 @@ def test_a_face_that_goes_where_its_region_goes_follows_it():
     assert controls.follows(left, left, 0.3, people).value == pytest.approx(0)
     more = controls.wider_sways_more([film(swing=0.01)] * 2, [film(swing=0.03), film(swing=0.05)], people)
     assert more.value == pytest.approx(0.03) and more.interval == pytest.approx((0.02, 0.04))
+
+
+@pytest.mark.weights
+def test_a_real_face_is_seen_where_it_is(need_weights, need_sample):
+    """Every frame of a talking head: inside the whole picture, not inside a corner, and turning."""
+    need_weights("face_landmarker")
+    seen = controls.see(need_sample("videos/ben/single_face.mp4"), 0.5)
+    whole, corner = np.array([[0.0, 0.0, 1.0, 1.0]]), np.array([[0.0, 0.0, 0.05, 0.05]])
+    assert len(seen.boxes) == 15 and seen.found.all()
+    assert controls.inside([seen], whole, ["ben"]).value == 1 and controls.inside([seen], corner, ["ben"]).value == 0
+    assert 0.05 < controls.table_2([seen], ["ben"])["mean velocity"].value < 5
