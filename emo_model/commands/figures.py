@@ -89,13 +89,14 @@ def _named(text: str) -> tuple[str, Path]:
 @click.option("--out", type=FILE, help="Folder of the proof; 6_checkpoints/true_world otherwise.")
 @click.option("--seed", default=0, show_default=True, help="Which of its models.")
 @click.option("--video", default=0, show_default=True, help="Which of its first eight videos.")
-def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int) -> None:
+@click.option("--height", type=click.IntRange(32, 512), default=96, show_default=True, help="Pixels of a picture.")
+def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int, height: int) -> None:
     """What each control makes of a portrait in the small true world, as a contact sheet SHEET.png."""
     from emo_model.data.store import DataRoot, atomic
     from emo_model.true_world.pictures import proof_sheet
 
     out = out or DataRoot.from_environment().require().folder("6_checkpoints") / "true_world"
-    picture = proof_sheet(out, seed, video)
+    picture = proof_sheet(out, seed, video, height)
     with atomic(sheet) as temporary:
         picture.save(temporary, "PNG", optimize=True)
     click.echo(click.format_filename(sheet))
