@@ -19,8 +19,8 @@ from emo_model.data.dataset import read_manifest, tracks
 from emo_model.data.manifests import manifest_path
 from emo_model.data.store import DataRoot, write_json, write_text
 from emo_model.errors import UserError
-from emo_model.evaluate import controls
-from emo_model.evaluate.controls import Number, Seen, see
+from emo_model.evaluate import head_motion
+from emo_model.evaluate.head_motion import Number, Seen, see
 from emo_model.evaluate.table import TABLE_2, Grid, to_markdown
 from emo_model.evaluate.video import Unreadable
 from emo_model.figures import Row, plots
@@ -92,8 +92,8 @@ def speed_ablation(
     variants = {NONE: None} | {f"{speed:g}": speed for speed in chosen}
     settings = {f"speed {name}": replace(sample.settings, speed=speed) for name, speed in variants.items()}
     films = _made(model, root, videos, sample, settings, manifest, say)
-    found = {name: controls.table_2(films.seen[f"speed {name}"], films.people) for name in variants}
-    found[REAL] = controls.table_2(films.real, films.people)
+    found = {name: head_motion.table_2(films.seen[f"speed {name}"], films.people) for name in variants}
+    found[REAL] = head_motion.table_2(films.real, films.people)
     heads = ("assigned speed", *found[REAL], "frames with a known turn", "EMO's Table 2")
     lines = tuple(
         (name, *map(str, row.values()), _counted(row["mean velocity"]), _printed(name)) for name, row in found.items()
@@ -124,11 +124,11 @@ def face_region_ablation(
         for name, region in REGIONS.items()
     }
     seen = {name: films.seen[f"region {name}"] for name in REGIONS}
-    inside = {name: controls.inside(seen[name], given[name], films.people) for name in REGIONS}
-    sways = {name: controls.sway(found, films.people) for name, found in (*seen.items(), (REAL, films.real))}
+    inside = {name: head_motion.inside(seen[name], given[name], films.people) for name in REGIONS}
+    sways = {name: head_motion.sway(found, films.people) for name, found in (*seen.items(), (REAL, films.real))}
     moved = PLACES["right"][0] - PLACES["left"][0]
-    follows = controls.follows(seen["left"], seen["right"], moved, films.people)
-    more = controls.wider_sways_more(seen["narrow"], seen["wide"], films.people)
+    follows = head_motion.follows(seen["left"], seen["right"], moved, films.people)
+    more = head_motion.wider_sways_more(seen["narrow"], seen["wide"], films.people)
     lines = [(_said(name), str(inside[name]), str(sways[name]), _counted(inside[name])) for name in REGIONS]
     lines.append((REAL, "", str(sways[REAL]), _counted(sways[REAL])))
     answers = (

@@ -10,7 +10,7 @@ import pytest
 from emo_model.data.store import DataRoot
 from emo_model.errors import UserError
 from emo_model.evaluate import ablations
-from emo_model.evaluate.controls import Seen
+from emo_model.evaluate.head_motion import Seen
 from emo_model.generate import mp4
 from emo_model.networks.config import SpeedBuckets
 from emo_pipeline.assets.ablations import AblationConfig, face_region_ablation, speed_ablation
