@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from emo_model.commands import data, evaluation, figures, model
+from emo_model.commands import ablation, data, evaluation, figures, model
 from emo_model.errors import UserError, disk_errors_told
 
 
@@ -152,5 +152,5 @@ def doctor() -> None:
         sys.exit(1)
 
 
-for _command in (*data.COMMANDS, *model.COMMANDS, *evaluation.COMMANDS, *figures.COMMANDS):
+for _command in (*data.COMMANDS, *model.COMMANDS, *evaluation.COMMANDS, *ablation.COMMANDS, *figures.COMMANDS):
     main.add_command(_command)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
     from matplotlib.figure import Figure
 
+    from emo_model.figures import Row
+
 LARGEST_PICTURE = 20_000  # bytes
 THUMBNAIL, THUMBNAILS = 96, 8  # pixels a side, pictures in a strip
 
@@ -89,6 +91,14 @@ def strip(frames: Sequence["np.ndarray"], alt: str) -> dg.MarkdownMetadataValue:
         if out.tell() <= LARGEST_PICTURE:
             break
     return picture(out.getvalue(), "jpeg", alt)
+
+
+def rows(shown: "Sequence[Row]", seconds: float, alt: str) -> dg.MarkdownMetadataValue:
+    """A small contact sheet of videos."""
+    from emo_model.data.previews import jpeg
+    from emo_model.figures.contact_sheet import contact_sheet
+
+    return picture(jpeg(contact_sheet(shown, columns=5, height=72, seconds=seconds)), "jpeg", alt)
 
 
 def loss_curve(rows: Sequence[Mapping[str, Any]], title: str) -> dg.MarkdownMetadataValue:

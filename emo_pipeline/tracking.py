@@ -77,8 +77,8 @@ class TrackedRun:
         for name, value in values.items():
             self.client.log_metric(self.run_id, name.replace("[", ":").replace("]", ""), float(value))
 
-    def files(self, paths: Iterable[Path], folder: str) -> None:
-        """Record files as artifacts of a folder; those of the same name are replaced."""
+    def files(self, paths: Iterable[Path], folder: str | None = None) -> None:
+        """Record files as artifacts under their own names, in a folder if one is given; those there are replaced."""
         for path in paths:
             self.client.log_artifact(self.run_id, str(path), folder)
 

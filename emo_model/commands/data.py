@@ -245,7 +245,7 @@ def remove(name: str, workers: int) -> None:
     for title, lines in (
         ("yours, and still there", done.raw),
         ("learned from them (delete these folders, then: emo train)", done.runs),
-        ("generated from their clips (delete these files)", done.generated),
+        ("generated from their clips (delete these files and folders)", done.generated),
         ("the same recording is also in (run: emo remove VIDEO)", done.twins),
     ):
         if lines:

@@ -1,10 +1,11 @@
-"""emo compare: a contact sheet or a film of videos beside each other."""
+"""emo compare: a contact sheet or a film of videos beside each other. emo proof sheet: one of the proof."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from emo_model.commands.evaluation import proof
 from emo_model.errors import UserError
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def compare(
 
     kind = out.suffix.lower()
     sheet = {name: value for name, value in (("columns", columns), ("lines", lines)) if value is not None}
-    both = {name: value for name, value in (("height", height), ("seconds", seconds)) if value is not None}
     if kind not in (".png", ".mp4"):
         raise UserError(f"{out} is neither .png nor .mp4; run: emo compare VIDEO... --out SHEET.png (or FILM.mp4)")
     if out.exists() and not overwrite:
@@ -58,9 +58,9 @@ def compare(
     rows = _rows(videos, portraits)
     out.parent.mkdir(parents=True, exist_ok=True)
     if kind == ".png":
-        write_contact_sheet(out, rows, **sheet, **both)
+        write_contact_sheet(out, rows, seconds=seconds, **sheet, **({} if height is None else {"height": height}))
     else:
-        side_by_side(out, rows, sound=sound, **both)
+        side_by_side(out, rows, height=height, seconds=seconds, sound=sound)
     click.echo(click.format_filename(out))
 
 
@@ -82,6 +82,24 @@ def _named(text: str) -> tuple[str, Path]:
         if found is not None:
             return found
     return Path(text).stem, Path(text)
+
+
+@proof.command(name="sheet")
+@click.argument("sheet", type=FILE)
+@click.option("--out", type=FILE, help="Folder of the proof; 6_checkpoints/true_world otherwise.")
+@click.option("--seed", default=0, show_default=True, help="Which of its models.")
+@click.option("--video", default=0, show_default=True, help="Which of its first eight videos.")
+@click.option("--height", type=click.IntRange(32, 512), default=96, show_default=True, help="Pixels of a picture.")
+def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int, height: int) -> None:
+    """What each control makes of a portrait in the small true world, as a contact sheet SHEET.png."""
+    from emo_model.data.store import DataRoot, atomic
+    from emo_model.true_world.pictures import proof_sheet
+
+    out = out or DataRoot.from_environment().require().folder("6_checkpoints") / "true_world"
+    picture = proof_sheet(out, seed, video, height)
+    with atomic(sheet) as temporary:
+        picture.save(temporary, "PNG", optimize=True)
+    click.echo(click.format_filename(sheet))
 
 
 COMMANDS = (compare,)

@@ -54,7 +54,7 @@ class Removal:
     files: int  # deleted
     raw: tuple[Path, ...]  # files and URLs' downloads that stay
     runs: tuple[str, ...]  # training runs that learned from them, or went on from one that did
-    generated: tuple[str, ...]  # videos generated from one of their clips
+    generated: tuple[str, ...]  # videos and sheets generated from one of their clips, or begun
     twins: tuple[str, ...]  # video_ids of near-duplicates, which are not removed
     shards: tuple[str, ...]  # whose rows have to be made anew
 
@@ -156,7 +156,10 @@ def _made_of(root: DataRoot, videos: set[str]) -> Iterator[Path]:
 
 
 def _generated(root: DataRoot, videos: set[str]) -> Iterator[Path]:
-    return (path for path in root.folder("7_generated").rglob("*.mp4") if _is_clip_of(path, videos))
+    """Videos, contact sheets, and the folders of what was stopped midway."""
+    kinds = (".mp4", ".png", ".partial")
+    found = (path for path in root.folder("7_generated").rglob("*") if path.suffix in kinds)
+    return (path for path in found if _is_clip_of(path, videos))
 
 
 def shown(root: DataRoot, videos: set[str]) -> Iterator[Path]:

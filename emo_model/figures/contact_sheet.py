@@ -51,13 +51,20 @@ class _Layout:
 
 
 def contact_sheet(
-    rows: Sequence[Row], *, columns: int = 8, lines: int = 1, height: int = 160, seconds: float | None = None
+    rows: Sequence[Row],
+    *,
+    columns: int = 8,
+    lines: int = 1,
+    height: int = 160,
+    seconds: float | None = None,
+    heads: Sequence[str] | None = None,
 ) -> Image.Image:
     """The rows' frames at the same instants, from 0 to the longest video's last frame (at most `seconds`).
 
-    columns x lines instants, line below line; height: pixels of a frame. Where a video has ended its cells are empty,
-    a still picture stands in the first column only, and sizes, rates and lengths are said beside the names where they
-    differ. Returns an RGB picture. UserError where a file cannot be read, ValueError without rows.
+    columns x lines instants, line below line; height: pixels of a frame; heads: above the columns, instead of times.
+    Where a video has ended its cells are empty, a still picture stands in the first column only, and sizes, rates and
+    lengths are said beside the names where they differ. Returns an RGB picture. UserError where a file cannot be read,
+    ValueError without rows.
     """
     if not rows:
         raise ValueError("a contact sheet of no videos")
@@ -72,8 +79,9 @@ def contact_sheet(
     if size[0] * size[1] > LARGEST:
         raise UserError(f"a sheet of {size[0]}x{size[1]} pixels is too large; run: emo compare with a smaller --height")
     sheet = Image.new("RGB", size, PAPER)
+    heads = [f"{at:.1f} s" for at in times] if heads is None else list(heads)
     for line in range(lines):
-        _headings(sheet, layout, line * block, times[line * columns : (line + 1) * columns])
+        _headings(sheet, layout, line * block, heads[line * columns : (line + 1) * columns])
     for number, row in enumerate(rows):
         for line in range(lines if len(rows) > 1 else 1):
             _name(sheet, layout, line * block + layout.heading + number * (height + layout.gap), row, differ(rows))
@@ -107,10 +115,9 @@ def _layout(rows: Sequence[Row], height: int) -> _Layout:
     return _Layout(height, width, letters, labels, any(row.portrait is not None for row in rows))
 
 
-def _headings(sheet: Image.Image, layout: _Layout, y: int, times: np.ndarray) -> None:
+def _headings(sheet: Image.Image, layout: _Layout, y: int, texts: Sequence[str]) -> None:
     pencil, letters = ImageDraw.Draw(sheet), font(small(layout.letters))
-    heads = [(column, f"{at:.1f} s") for column, at in enumerate(times)]
-    for column, text in [*heads, *([(-1, "portrait")] if layout.portraits else [])]:
+    for column, text in [*enumerate(texts), *([(-1, "portrait")] if layout.portraits else [])]:
         middle = layout.left(column) + layout.width // 2, y + layout.heading // 2
         pencil.text(middle, text, SOFT, letters, anchor="mm")
 

@@ -22,7 +22,8 @@ def small(size: int) -> int:
 def wrapped(text: str, width: float, size: int, lines: int = 3) -> list[str]:
     """The text in at most `lines` lines of at most `width` pixels, broken at spaces (not at no-break ones) where it
     can be; what does not fit ends in an ellipsis."""
-    found, rest = [], text.strip()
+    found: list[str] = []
+    rest = text.strip()
     while rest and len(found) < lines:
         fits = _fitting(rest, width, size)
         if fits < len(rest) and len(found) == lines - 1:

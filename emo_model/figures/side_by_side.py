@@ -61,7 +61,8 @@ class _Panel:
             lines.append((self.row.shown.facts, small(self.letters), SOFT))
         for number, (text, size, colour) in enumerate(lines):
             y = self.strip * (2 * number + 1) // (2 * len(lines))
-            pencil.text((middle, y), *wrapped(text, self.width - size, size, lines=1), colour, font(size), anchor="mm")
+            fits = "".join(wrapped(text, self.width - size, size, lines=1))
+            pencil.text((middle, y), fits, colour, font(size), anchor="mm")
         if ended:
             at = middle, self.strip + self.height // 2
             pencil.text(at, f"ended at {self.row.shown.seconds:.1f} s", PAPER, font(self.letters), anchor="mm")

@@ -13,7 +13,7 @@ from emo_model.data.dataset import read_manifest, region_mask, tracks
 from emo_model.data.frames import FPS, decode
 from emo_model.data.store import DataRoot, text_sha256, write_json
 from emo_model.errors import UserError
-from emo_model.generate.portrait import AUTO, Portrait, Region, scaled, to_tensor
+from emo_model.generate.portrait import AUTO, Place, Portrait, Region, scaled, to_tensor
 from emo_model.generate.sound import read_sound
 from emo_model.generate.video import DEFAULT, GenerateReport, Model, Progress, Settings, generate
 
@@ -33,7 +33,7 @@ class GeneratedClip:
 
 
 def generate_manifest(
-    checkpoint: Path,
+    checkpoint: Path | Model,
     manifest: Path,
     root: DataRoot,
     out_dir: Path,
@@ -49,7 +49,7 @@ def generate_manifest(
     UserError where the manifest is empty, a clip has no sound or its file is gone.
     """
     rows = read_manifest(manifest)[:limit]
-    model = Model.load(checkpoint)
+    model = checkpoint if isinstance(checkpoint, Model) else Model.load(checkpoint)
     boxes = tracks(root, {row["clip_id"] for row in rows})
     made = []
     for number, row in enumerate(rows, start=1):
@@ -102,15 +102,21 @@ def animate_clip(
 
 
 def first_frame(row: dict[str, Any], boxes: NDArray[np.float32], root: DataRoot, size: int, region: Region) -> Portrait:
-    """A clip's first frame, which is cropped already. region: "auto", "free" or a factor of the face box."""
+    """A clip's first frame, which is cropped already. region: "auto", "free", a factor of the face box, or a Place."""
     picture = decode(root.path / row["path"], np.array([0]), size)[0]
+    return Portrait(to_tensor(picture), region_mask(region_of(row, boxes, region) * size, size))
+
+
+def region_of(row: dict[str, Any], boxes: NDArray[np.float32], region: Region) -> NDArray[np.float64]:
+    """(4,) the face region of a clip of the test set, in shares of its crop. region: as first_frame's."""
     if isinstance(region, tuple | Path):
         raise UserError(f"face region {region}: a test set wants auto, free or a factor; every face is elsewhere")
+    if isinstance(region, Place):
+        return np.array(region.box)
     if region == "free":
-        return Portrait(to_tensor(picture), region_mask(np.array([0, 0, size, size]), size))
+        return np.array([0.0, 0.0, 1.0, 1.0])
     face = boxes[0] if not np.isnan(boxes[0]).any() else row["union_box"]
-    box = scaled(tuple(face), AUTO if region == "auto" else float(region))
-    return Portrait(to_tensor(picture), region_mask(np.array(box) * size / row["size"], size))
+    return np.array(scaled(tuple(face), AUTO if region == "auto" else float(region))) / row["size"]
 
 
 def _finished(out: Path, key: str) -> GeneratedClip | None:

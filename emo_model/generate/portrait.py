@@ -21,13 +21,23 @@ from emo_model.errors import UserError
 from emo_model.generate.picture import read_picture
 
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1 in the picture's pixels
-Region = str | float | Box | Path  # "auto", "free", a factor, a box, or a picture: white where the face may be
 Square = tuple[int, int, int]  # x y side in the picture's pixels
 
 MOST_FACES = 10  # that are looked for
 CLEARLY = 1.5  # the largest face is taken if it is so many times as tall as the next
 AUTO = 1.2  # M is the union of a clip's face boxes, somewhat larger than the box of one frame
 EXPANSION = DataConfig().crop_expansion  # side of the crop over the longer side of the face box, as in training
+
+
+@dataclass(frozen=True)
+class Place:
+    """A face region as shares of the crop, x0 y0 x1 y1 in [0, 1]: the same place for every portrait of a test set."""
+
+    box: Box
+
+
+# "auto", "free", a factor of the face's box, a box, a picture that is white where the face may be, a place in the crop
+Region = str | float | Box | Path | Place
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,8 @@ def locate_face(shape: tuple[int, int], size: int, square: Square, face: Box, re
     """
     if region == "free":
         return torch.ones(1, size, size)
+    if isinstance(region, Place):
+        return region_mask(np.array(region.box) * size, size)
     if isinstance(region, Path):
         return torch.from_numpy(crop(_white(region, shape), *square, size) > 127).float()[None]
     box = region if isinstance(region, tuple) else scaled(face, AUTO if region == "auto" else float(region))

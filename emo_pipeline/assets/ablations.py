@@ -1,27 +1,31 @@
 """Group evaluation: the paper's two ablations, small and measured on really generated clips.
 
-    7_generated/RUN/{speed_ablation, face_region_ablation}/VARIANT/CLIP.mp4
+    7_generated/RUN/{speed_ablation, face_region_ablation}/{VARIANT/CLIP.mp4, sheets/CLIP.png}
+    8_evaluation/{speed_ablation, face_region_ablation}/RUN/{table.md, numbers.json, plot.png}
 
-Here: which variants on how many clips. How head motion is measured: emo_model.evaluate.motion.
+Here: of which model, and what becomes of the numbers. What is generated and measured: emo_model.evaluate.ablations.
 """
 
-import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
-from emo_pipeline.assets.generation import GenerationConfig, freeze, make_videos, test_clips
+from emo_pipeline import look
+from emo_pipeline.assets.generation import GUIDANCE
 from emo_pipeline.assets.shards import OWNER
 from emo_pipeline.checkpoints import checkpoint_of
-from emo_pipeline.evaluation_rows import grid, version_of, write_rows
 from emo_pipeline.failures import one_line
 from emo_pipeline.lineage import lineage
 from emo_pipeline.resources import Data
+from emo_pipeline.tracking import Tracking
 
-CODE_VERSION = "2"
+if TYPE_CHECKING:
+    from emo_model.evaluate.ablations import Ablation, Sample
+
+CODE_VERSION = "3"
 
 
 class AblationConfig(dg.Config):
@@ -30,95 +34,84 @@ class AblationConfig(dg.Config):
     clips: int = Field(default=2, description="Test clips used; VMV, a variance over clips, needs two.")
     seconds: float = Field(default=3.0, description="Seconds of each.")
     steps: int = Field(default=20, description="Denoising steps.")
-    guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
+    guidance: str = Field(default="3.5", description=GUIDANCE)
+
+    def sample(self) -> "Sample":
+        """The same as the work wants it."""
+        from emo_model.evaluate.ablations import Sample
+        from emo_model.generate import Settings
+        from emo_model.generate.guidance import Guidance
+
+        settings = Settings(steps=self.steps, guidance=Guidance.parse(self.guidance))
+        return Sample(self.clips, self.seconds, settings)
 
 
 class SpeedAblationConfig(AblationConfig):
     """Table 2's assigned speeds."""
 
-    speeds: list[float] = Field(default=[0.1, 0.7, 1.3, 1.9], description="Degrees a frame at 30 fps, beside none.")
+    speeds: list[float] = Field(
+        default=[0.1, 0.7, 1.3, 1.9],
+        description="Degrees a frame at 30 fps, beside none; those that the checkpoint did not learn are left out.",
+    )
 
 
 @dg.asset(
-    deps=["speed_checkpoint", "eval_manifest"],
-    group_name="evaluation",
-    kinds={"pytorch"},
-    owners=[OWNER],
-    code_version=CODE_VERSION,
-    pool="gpu",
-)
+    deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "mlflow"}, owners=[OWNER],
+    code_version=CODE_VERSION, pool="gpu",
+)  # fmt: skip
 @one_line
-def speed_ablation(context: dg.AssetExecutionContext, config: SpeedAblationConfig, data: Data) -> dg.MaterializeResult:
+def speed_ablation(
+    context: dg.AssetExecutionContext, config: SpeedAblationConfig, data: Data, tracking: Tracking
+) -> dg.MaterializeResult:
     """Table 2: does the head turn as fast as it is told? Mean velocity, its variance within clips, and VMV (the
     variance of the clips' means), degrees a frame at 30 fps, by assigned speed."""
-    speeds = _learned(context, checkpoint_of(context, data.root, "speed"), config.speeds)
-    variants = {"speed none": {"speed": None}} | {f"speed {speed:g}": {"speed": speed} for speed in speeds}
-    return _ablation(context, data, config, "speed_ablation", variants)
+    from emo_model.evaluate.ablations import speed_ablation as measure
 
-
-def _learned(context: dg.AssetExecutionContext, model: Path, speeds: list[float]) -> list[float]:
-    """Those of the speeds that lie within the checkpoint's buckets: no other was ever shown in training."""
-    centres = json.loads((model / "speed_buckets.json").read_text())["centres"]
-    within = [speed for speed in speeds if min(centres) <= speed <= max(centres)]
-    if left_out := [f"{speed:g}" for speed in speeds if speed not in within]:
-        learned = f"{min(centres):g} to {max(centres):g} degrees a frame"
-        context.log.warning(f"left out: {', '.join(left_out)}; {model.name} learned {learned}")
-    return within
+    return _ablation(context, data, tracking, config, partial(measure, speeds=config.speeds))
 
 
 @dg.asset(
-    deps=["speed_checkpoint", "eval_manifest"],
-    group_name="evaluation",
-    kinds={"pytorch"},
-    owners=[OWNER],
-    code_version=CODE_VERSION,
-    pool="gpu",
-)
+    deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "mlflow"}, owners=[OWNER],
+    code_version=CODE_VERSION, pool="gpu",
+)  # fmt: skip
 @one_line
-def face_region_ablation(context: dg.AssetExecutionContext, config: AblationConfig, data: Data) -> dg.MaterializeResult:
-    """Figure 7: the face region given to the Face Locator bounds where the head may move. Head motion, degrees a frame
-    at 30 fps, for the face's own box, one twice its size, and no bound."""
-    regions = {"box": 1.0, "twice the box": 2.0, "free": "free"}
-    variants = {f"region {name}": {"face_region": region} for name, region in regions.items()}
-    return _ablation(context, data, config, "face_region_ablation", variants)
+def face_region_ablation(
+    context: dg.AssetExecutionContext, config: AblationConfig, data: Data, tracking: Tracking
+) -> dg.MaterializeResult:
+    """Figure 7: the face region given to the Face Locator bounds where the head may move. Share of the face inside the
+    region, whether the face goes where the region goes, and its sway (picture widths) in a narrow and a wide one."""
+    from emo_model.evaluate.ablations import face_region_ablation as measure
+
+    return _ablation(context, data, tracking, config, measure)
 
 
 def _ablation(
     context: dg.AssetExecutionContext,
     data: Data,
+    tracking: Tracking,
     config: AblationConfig,
-    asset: str,
-    variants: Mapping[str, Mapping[str, Any]],
+    measure: "Callable[..., Ablation]",
 ) -> dg.MaterializeResult:
-    """Generate each variant and measure head motion: a face not found in a frame is counted, never guessed."""
-    from emo_model.evaluate import COPY, GROUND_TRUTH, HALVES, evaluate_methods
-    from emo_model.evaluate.clips import pair
+    """Generate and measure; the table, plot and pictures in the UI and in MLflow."""
+    from emo_model.data.store import text_sha256
 
-    root = data.root
-    folder, model = root.folder("7_generated") / lineage(context) / asset, checkpoint_of(context, root, "speed")
-    clips = test_clips(root, config.clips)
-    settings = GenerationConfig(
-        clips=config.clips, seconds=config.seconds, steps=config.steps, guidance=config.guidance
-    )
-    for name, given in variants.items():
-        make_videos(context, root, model, folder / name, settings, clips, config.seconds, **given)
-    protocol = freeze(clips, settings, metrics=("motion",))
-    methods = {
-        name: [pair(root, clip, folder / name / f"{clip['clip_id']}.mp4", protocol) for clip in clips]
-        for name in variants
-    }
-    rows = evaluate_methods(
-        methods, protocol, root=root, metrics=("motion",), controls=(GROUND_TRUTH, HALVES, COPY),
-        features=root.folder("8_evaluation") / "features", run_id=lineage(context),
-    ).rows  # fmt: skip
-    write_rows(root.folder("8_evaluation") / asset / f"{lineage(context)}.parquet", rows)
-    shown = [row for row in rows if row.method in variants]
+    root, asset, made = data.root, context.asset_key.path[-1], lineage(context)
+    model = checkpoint_of(context, root, "speed")
+    videos, out = root.folder("7_generated") / made / asset, root.folder("8_evaluation") / asset / made
+    found = measure(model, root, videos, out, config.sample(), say=context.log.info)
+    run = tracking.run(asset, made)
+    run.params({"checkpoint": root.relative(model), **config.model_dump()})
+    run.numbers({name: number.value for name, number in found.numbers.items() if number.value is not None})
+    run.files([found.path / "table.md", found.plot, *found.sheets])
+    run.finish()
     return dg.MaterializeResult(
-        data_version=version_of(rows),
+        data_version=dg.DataVersion(text_sha256(*(f"{name} {number}" for name, number in found.numbers.items()))),
         metadata={
-            "table": grid(rows),
-            "frames used": f"{max(row.n for row in shown)} of {max(row.n_total for row in shown)}",
-            "clips": len(clips),
-            "path": dg.MetadataValue.path(str(folder)),
+            "table": dg.MetadataValue.md(found.table),
+            "plot": look.picture(found.plot.read_bytes(), "png", asset.replace("_", " ")),
+            "frames": look.rows(found.rows, config.seconds, "the first clip in each variant"),
+            "path": dg.MetadataValue.path(str(found.path)),
+            "videos": dg.MetadataValue.path(str(videos)),
+            "MLflow": run.link,
         },
     )

@@ -1,6 +1,6 @@
-"""Group evaluation, first half: videos from the newest model for every test clip, and for the two ablations.
+"""Group evaluation, first half: videos from the newest model for every test clip.
 
-    7_generated/RUN/{generation.json, METHOD.parquet (its clips), METHOD/CLIP.mp4}
+    7_generated/RUN/{generation.json, METHOD.parquet (its clips), METHOD/CLIP.mp4, compared/CLIP.png, compared/CLIP.mp4}
 
 Here: which clips, with which model. How a video is made: emo_model.generate.
 """
@@ -25,8 +25,13 @@ from emo_pipeline.resources import Data
 if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
     from emo_model.evaluate import Protocol, VideoPair
+    from emo_model.figures import Row
 
+GUIDANCE = "Classifier-free guidance: one scale, or one a condition as reference=2,audio=3.5,speed=1; 1: none."
 OURS, CHAMPION = RESERVED = "ours", "champion"
+
+
+COMPARED, COMPARED_CLIPS = "compared", 3  # folder of contact sheets and side-by-side films; clips that get them
 
 
 class GenerationConfig(dg.Config):
@@ -37,7 +42,7 @@ class GenerationConfig(dg.Config):
     seconds: float = Field(default=10.0, description="Seconds of each clip (demo; a named protocol has its own).")
     steps: int = Field(default=40, description="Denoising steps (section 4.1).")
     sampler: str = Field(default="ddim", description="ddim (the paper's), dpm++ or unipc, which need fewer steps.")
-    guidance: float = Field(default=3.5, description="Classifier-free guidance; 1: none.")
+    guidance: str = Field(default="3.5", description=GUIDANCE)
     seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
     speed: str = Field(
         default="median",
@@ -50,7 +55,7 @@ class GenerationConfig(dg.Config):
 
 @dg.asset(
     deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER],
-    code_version="2", pool="gpu",
+    code_version="3", pool="gpu",
 )  # fmt: skip
 @one_line
 def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
@@ -87,6 +92,7 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
     }
     write_json(folder / "generation.json", record)
     first = folder / OURS / f"{clips[0]['clip_id']}.mp4"
+    compared = _compare(root, folder, clips, tuple(models), protocol.seconds)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(text_sha256(protocol.hash, record["models"], record["config"])),
         metadata={
@@ -94,10 +100,29 @@ def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig
             "videos": len(clips) * len(models),
             "protocol": protocol.hash,
             "path": dg.MetadataValue.path(str(first)),
-            "frames": look.strip(look.frames_of(first), "first generated video"),
-            "real frames": look.strip(look.frames_of(root.path / clips[0]["path"]), "the same clip, real"),
+            "frames": look.rows(compared, protocol.seconds, "the first clip, real and generated"),
+            "side by side": dg.MetadataValue.path(str(folder / COMPARED)),
         },
     )
+
+
+def _compare(
+    root: "DataRoot", folder: Path, clips: list[dict[str, Any]], methods: tuple[str, ...], seconds: float
+) -> "list[Row]":
+    """A contact sheet and a film of the first clips, as filmed beside each method's; returns the first one's rows."""
+    from emo_model.figures import Row
+    from emo_model.figures.contact_sheet import write_contact_sheet
+    from emo_model.figures.side_by_side import side_by_side
+
+    (folder / COMPARED).mkdir(parents=True, exist_ok=True)
+    every = []
+    for clip in clips[:COMPARED_CLIPS]:
+        name = f"{clip['clip_id']}.mp4"
+        rows = [Row("as filmed", root.path / clip["path"]), *(Row(m, folder / m / name) for m in methods)]
+        write_contact_sheet(folder / COMPARED / f"{clip['clip_id']}.png", rows, seconds=seconds)
+        side_by_side(folder / COMPARED / name, rows, seconds=seconds, sound=root.path / clip["sound_path"])
+        every.append(rows)
+    return every[0]
 
 
 def _known_people(model: Path, clips: list[dict[str, Any]]) -> list[str]:
@@ -133,25 +158,22 @@ def make_videos(
     config: GenerationConfig,
     clips: list[dict[str, Any]],
     seconds: float,
-    **given: Any,
 ) -> None:
-    """folder/CLIP.mp4 for each test clip; finished ones are kept. `given` replaces speed or face_region."""
+    """folder/CLIP.mp4 for each test clip; finished ones are kept."""
     from emo_model.generate import Settings, generate_manifest
+    from emo_model.generate.guidance import Guidance
     from emo_model.generate.speed_curve import parse_speed
 
-    options = {
-        "steps": config.steps,
-        "sampler": config.sampler,
-        "guidance": config.guidance,
-        "seed": config.seed,
-        "speed": parse_speed(config.speed),
-    }
+    settings = Settings(
+        steps=config.steps, sampler=config.sampler, guidance=Guidance.parse(config.guidance), seed=config.seed,
+        speed=parse_speed(config.speed),
+    )  # fmt: skip
     generate_manifest(
         model,
         _manifest_of(root, clips, folder.with_name(f"{folder.name}.parquet")),
         root,
         folder,
-        settings=Settings(**{**options, **given}),
+        settings=settings,
         max_seconds=seconds,
         progress=lambda line: context.log.info(f"{folder.name} {line}"),
     )

@@ -21,7 +21,7 @@ HOME = Path(__file__).resolve().parents[2]
 STAGES = ("image", "video", "speed")
 STEPS = 3
 TRAINING = {f"{stage}_checkpoint": {"config": {"steps": STEPS, "batch_size": 1}} for stage in STAGES}
-SHORT = {"config": {"clips": 2, "seconds": 0.8, "steps": 2, "guidance": 1.0}}
+SHORT = {"config": {"clips": 2, "seconds": 0.8, "steps": 2, "guidance": "1"}}
 EVALUATION = {name: SHORT for name in ("generated_videos", "speed_ablation", "face_region_ablation")}
 LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
     __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }

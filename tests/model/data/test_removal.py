@@ -73,7 +73,18 @@ def test_a_person_goes_with_all_that_was_made_of_them_and_stays_out(root: DataRo
     trained(root, "image/one", ann)
     trained(root, "video/two", bob, start="image/one")  # it learned from Bob only, but went on from Ann
     trained(root, "image/three", bob)
+    for video in (ann, bob):
+        clip = f"{video[:12]}_00000000.mp4"
+        for made in (f"run/ours/{clip}", f"run/compared/{clip[:-4]}.png", f"run/ours/{clip}.partial/film-0000000.mp4"):
+            (root.folder("7_generated") / made).parent.mkdir(parents=True, exist_ok=True)
+            (root.folder("7_generated") / made).write_bytes(b"")
     done = remove(root, "ann")
+    of_ann = (
+        f"compared/{ann[:12]}_00000000.png",
+        f"ours/{ann[:12]}_00000000.mp4",
+        f"ours/{ann[:12]}_00000000.mp4.partial",
+    )
+    assert done.generated == tuple(f"7_generated/run/{made}" for made in of_ann)
     prepare(root)
     assert set(videos(root)) == {"bob"}
     assert crops(root) == {name: place for name, place in before.items() if place[0] == bob[:12]}
