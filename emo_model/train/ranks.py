@@ -57,6 +57,7 @@ def launch(run_file: Path, group: Group) -> int:
         signal.signal(number, stop)
     os.environ[AGENT] = str(os.getpid())
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // group.processes)))
+    os.environ.setdefault("PYTHONFAULTHANDLER", "1")  # a rank that crashes outside of Python says where it was
     with tempfile.TemporaryDirectory(prefix="emo_ranks_") as logs:
         config = LaunchConfig(
             min_nodes=group.nodes,

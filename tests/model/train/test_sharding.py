@@ -113,7 +113,8 @@ def two_ranks(folder: Path, *runs: str) -> None:
     code = "import sys; from tests.model.train.test_sharding import on_a_rank; on_a_rank(*sys.argv[1:])"
     done = subprocess.run(
         [*command, sys.executable, "-c", code, str(folder), *runs],
-        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240,
+        cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"}, capture_output=True, text=True,
+        timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-6000:]
 
