@@ -174,6 +174,19 @@ def test_retraining_runs_where_the_last_training_ran(
     assert dg.validate_run_config(job, retrain_config(instance))
 
 
+def test_guidance_chosen_as_a_number_is_still_taken(
+    defs: dg.Definitions, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs of before guidance could differ by condition have a number, which no run could be launched with again."""
+    job = defs.resolve_job_def("retrain")
+    chosen = {name: {"config": {"clips": 2, "guidance": 1.0}} for name in ("generated_videos", "speed_ablation")}
+    run = instance.create_run_for_job(job, run_config={"ops": chosen})
+    monkeypatch.setattr(schedules, "latest", lambda instance, asset: SimpleNamespace(run_id=run.run_id))
+    config = retrain_config(instance)
+    assert config["ops"]["generated_videos"]["config"] == {"clips": 2, "guidance": "1.0"}
+    assert dg.validate_run_config(job, config)
+
+
 def test_every_asset_of_retrain_with_a_launchpad_keeps_its_choices(defs: dg.Definitions) -> None:
     nodes = defs.resolve_job_def("retrain").all_node_defs
     asked = {node.name for node in nodes if set(getattr(node.config_field.config_type, "fields", {}))}
