@@ -146,20 +146,24 @@ def _videos(root: DataRoot) -> dict[str, str]:
 
 
 def _made_of(root: DataRoot, videos: set[str]) -> Iterator[Path]:
-    """Crops, sounds, features, previews and decoded copies of the videos' clips."""
+    """Crops, sounds, features, previews and copies, decoded or cut anew, of the videos' clips."""
     crops = root.read("crops", columns=["video_id", "sha256"]).to_pylist()
     copies = {row["sha256"][:32] for row in crops if row["video_id"] in videos}
-    for folder in ("1_clips", "2_faces", "3_motion", "4_audio"):
-        for path in root.folder(folder).rglob("*"):
+    for folder in ("1_clips", "2_faces", "3_motion", "4_audio", "8_evaluation/truth"):
+        for path in (root.path / folder).rglob("*"):
             if path.is_file() and (path.stem in copies or _is_clip_of(path, videos)):
                 yield path
+    # What metrics saw of faces lies there by content, under nobody's name: everybody's is looked at again.
+    yield from (root.path / "8_evaluation/features").glob("*")
 
 
 def _generated(root: DataRoot, videos: set[str]) -> Iterator[Path]:
-    """Videos, contact sheets, and the folders of what was stopped midway."""
-    kinds = (".mp4", ".png", ".partial")
-    found = (path for path in root.folder("7_generated").rglob("*") if path.suffix in kinds)
-    return (path for path in found if _is_clip_of(path, videos))
+    """Videos of ours and of other methods, contact sheets, and the folders of what was stopped midway."""
+    kinds = (".mp4", ".mkv", ".mov", ".webm", ".avi", ".png", ".partial")
+    for folder in ("7_generated", "methods"):
+        for path in (root.path / folder).rglob("*"):
+            if path.suffix in kinds and _is_clip_of(path, videos):
+                yield path
 
 
 def shown(root: DataRoot, videos: set[str]) -> Iterator[Path]:

@@ -78,13 +78,21 @@ def test_a_person_goes_with_all_that_was_made_of_them_and_stays_out(root: DataRo
         for made in (f"run/ours/{clip}", f"run/compared/{clip[:-4]}.png", f"run/ours/{clip}.partial/film-0000000.mp4"):
             (root.folder("7_generated") / made).parent.mkdir(parents=True, exist_ok=True)
             (root.folder("7_generated") / made).write_bytes(b"")
+        (root.path / "methods" / "theirs").mkdir(parents=True, exist_ok=True)
+        (root.path / "methods" / "theirs" / clip.replace("mp4", "webm")).write_bytes(b"")
+        (root.folder("8_evaluation") / "truth").mkdir(exist_ok=True)
+        (root.folder("8_evaluation") / "truth" / f"{video[:12]}_00000000-{'f' * 12}.mp4").write_bytes(b"")
+    (root.folder("8_evaluation") / "features").mkdir()
+    (root.folder("8_evaluation") / "features" / "seen.json").write_text("{}")
     done = remove(root, "ann")
+    assert [path.name[:12] for path in root.folder("8_evaluation").rglob("*.*")] == [bob[:12]]
     of_ann = (
-        f"compared/{ann[:12]}_00000000.png",
-        f"ours/{ann[:12]}_00000000.mp4",
-        f"ours/{ann[:12]}_00000000.mp4.partial",
+        f"7_generated/run/compared/{ann[:12]}_00000000.png",
+        f"7_generated/run/ours/{ann[:12]}_00000000.mp4",
+        f"7_generated/run/ours/{ann[:12]}_00000000.mp4.partial",
+        f"methods/theirs/{ann[:12]}_00000000.webm",
     )
-    assert done.generated == tuple(f"7_generated/run/{made}" for made in of_ann)
+    assert done.generated == of_ann
     prepare(root)
     assert set(videos(root)) == {"bob"}
     assert crops(root) == {name: place for name, place in before.items() if place[0] == bob[:12]}
@@ -93,7 +101,7 @@ def test_a_person_goes_with_all_that_was_made_of_them_and_stays_out(root: DataRo
     (reject,) = root.read("rejected").to_pylist()
     assert reject["reason"] == "removed_by_request"
     raw = tmp_path / "raw" / "ann" / "talk.mp4"
-    assert done.raw == (raw,) and raw.exists() and done.files == 1
+    assert done.raw == (raw,) and raw.exists() and done.files == 3
     assert done.runs == ("6_checkpoints/image/one", "6_checkpoints/video/two")
     # the same bytes under another name, and other bytes of the same person
     (tmp_path / "raw" / "carl").mkdir()
