@@ -47,14 +47,14 @@ def oracle(module: str, *, bare: tuple[str, ...] = (), stubs: tuple[str, ...] = 
     """
     if not FOLDER.is_dir():
         pytest.skip("run: make oracles")
-    if str(FOLDER) not in sys.path:
-        sys.path.append(str(FOLDER))
-        _declare_operators()
-    for package in bare:
-        if package not in sys.modules:
-            sys.modules[package] = _without_init(package)
-    with pytest.MonkeyPatch.context() as patch:  # other libraries ask whether these are installed
-        for name in stubs:
+    _declare_operators()
+    with pytest.MonkeyPatch.context() as patch:
+        # for now only: processes that later tests spawn inherit the path, and would take torchvision for installed
+        patch.setattr(sys, "path", [*sys.path, str(FOLDER)])
+        for package in bare:
+            if package not in sys.modules:
+                sys.modules[package] = _without_init(package)
+        for name in stubs:  # other libraries ask whether these are installed
             stub = types.ModuleType(name)
             stub.__getattr__ = lambda attribute: object  # type: ignore[method-assign]
             patch.setitem(sys.modules, name, stub)
