@@ -39,7 +39,7 @@ export PATH := $(abspath $(VENV))/bin:$(PATH)
 
 # What the demo and the tests load; `emo weights list` names the others.
 WEIGHTS := face_landmarker face_mesh hand_landmarker text_detector whisper_tiny_encoder i3d efficientnet_lite0 \
-    dlib_face shape_predictor silero_vad resemblyzer
+    dlib_face shape_predictor silero_vad resemblyzer lpips
 
 # The environment is remade when what defines it changes: the stamp carries their checksum.
 SET_UP := requirements.lock requirements-test.lock pyproject.toml scripts/set_up.py
