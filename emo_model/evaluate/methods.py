@@ -25,6 +25,7 @@ from .video import SOUND_RATE, Unreadable, has_sound, read_sound
 SUFFIXES = (".mp4", ".mkv", ".mov", ".webm", ".avi")
 MAP = "clips.csv"
 LATE_S = 0.04  # a frame at 25 fps
+HELD_S = 0.2  # a video that ends so little too early is held on its last frame, as players do
 SAME_SOUND = 0.5  # correlation of two loudness curves, 1 for one sound in two codecs
 SHOWN = 5  # names in a sentence
 
@@ -92,9 +93,11 @@ def _look(pair: VideoPair, protocol: Protocol, root: Path) -> list[tuple[bool, s
     has, wanted = known.duration_s, min(real.duration_s, protocol.seconds)
     if not known.fps or has <= 1.5 / known.fps:
         return [(True, "one frame: a picture, no video")]
-    if has < wanted - 1.5 / min(known.fps, protocol.fps):
+    if has < wanted - HELD_S:
         return [(True, f"{has:.2f} s long, {wanted:.2f} s are measured")]
     said = []
+    if has < wanted - 0.5 / min(known.fps, protocol.fps):
+        said.append(f"{wanted - has:.2f} s too short: its last frame is held")
     if has > real.duration_s + 0.5:
         said.append(f"{has - real.duration_s:.1f} s longer than the clip: its end is not looked at")
     if abs(known.fps - protocol.fps) > 0.01:

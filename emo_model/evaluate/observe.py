@@ -21,7 +21,7 @@ from .clips import VideoPair
 from .controls import COPY, GROUND_TRUTH, RECONSTRUCTION, SHUFFLED, others, reconstructed
 from .extractors import FAMILIES, Extractor, Family
 from .features import Features, key_of
-from .methods import Finding, reason
+from .methods import HELD_S, Finding, reason
 from .protocol import Protocol
 from .scores import Observation, Score, drawn
 from .video import Unreadable, Video, has_sound, open_video
@@ -98,12 +98,15 @@ class RealClip:
         return key_of(*content, shown, p.fps, p.size, p.seconds, p.version)
 
     def answer(self, pair: VideoPair) -> Video:
-        """A method's video over exactly the real clip's frames. Unreadable if it is broken or shorter."""
-        path = self.root / pair.generated
+        """A method's video over exactly the real clip's frames; its last one is held for HELD_S at most. Unreadable if
+        it is broken or shorter."""
+        path, count = self.root / pair.generated, len(self.video.frames)
         video = open_video(path, self.video.reference, path if has_sound(path) else self.sound, self.protocol)
-        if len(video.frames) < len(self.video.frames):
-            raise Unreadable(f"{len(video.frames)} of {len(self.video.frames)} frames")
-        video.frames, video.truth = video.frames[: len(self.video.frames)], self.video
+        if (missing := count - len(video.frames)) > HELD_S * self.protocol.fps:
+            raise Unreadable(f"{len(video.frames)} of {count} frames")
+        if missing > 0:  # among others where a frame of a slower video lasts longer than one of the protocol's
+            video.frames = np.concatenate([video.frames, np.repeat(video.frames[-1:], missing, 0)])
+        video.frames, video.truth = video.frames[:count], self.video
         return video
 
     def _under(self, value: Any) -> Any:

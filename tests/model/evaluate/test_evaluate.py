@@ -106,7 +106,8 @@ def test_the_shortest_video_sets_the_seconds_with_which_nobody_gets_a_dash(
     seconds = shortest_seconds([*pairs, *unusable], root="")  # these get their dashes; nobody else is cut short by them
     assert seconds == pytest.approx(21 / 30)
     assert run(pairs, seconds=seconds)["ours"].n == 63
-    assert run(pairs, seconds=seconds + 1 / 30)["ours"].reason == "clip c1: 21 of 22 frames"
+    assert run(pairs, seconds=seconds + 1 / 30)["ours"].n == 66  # one frame is held
+    assert run(pairs, seconds=seconds + 8 / 30)["ours"].reason == "clip c1: 0.70 s long, 0.97 s are measured"
 
 
 @pytest.mark.usefixtures("colour")

@@ -64,6 +64,7 @@ def test_what_makes_numbers_incomparable_is_fatal(said: Callable, tmp_path: Path
     [
         ({"count": 75}, "1.0 s longer than the clip: its end is not looked at"),
         ({"count": 60, "fps": 30}, "30 fps, read at 25"),
+        ({"count": 46}, "0.16 s too short: its last frame is held"),
         ({"width": 80}, "80 x 64 pixels, brought to a square"),
     ],
 )

@@ -46,8 +46,16 @@ def test_an_answer_lies_frame_on_frame_with_the_real_clip(clip: RealClip, tmp_pa
     longer = answer(clip, video(tmp_path / "longer.mkv", count=40))
     assert len(longer.frames) == 25 and longer.truth is clip.video
     np.testing.assert_array_equal(longer.reference, clip.video.frames[0])
-    with pytest.raises(Unreadable, match="20 of 25 frames"):
-        answer(clip, video(tmp_path / "short.mkv", count=20))
+    with pytest.raises(Unreadable, match="19 of 25 frames"):
+        answer(clip, video(tmp_path / "short.mkv", count=19))
+
+
+def test_the_last_frame_of_a_video_that_ends_a_little_early_is_held(clip: RealClip, tmp_path: Path) -> None:
+    """Also of one that does not: 10 frames at 10 fps last a second, and the last of them begins at 0.9."""
+    early = answer(clip, video(tmp_path / "early.mkv", count=23))
+    assert len(early.frames) == 25 and (early.frames[22:] == early.frames[22]).all()
+    frames = np.random.default_rng(0).integers(0, 200, (10, 32, 32, 3)).astype(np.uint8)
+    assert len(answer(clip, write_video(tmp_path / "slow.mkv", frames, 10)).frames) == 25
 
 
 def test_a_clip_is_known_by_what_is_in_its_files_and_not_by_their_names(clip: RealClip, tmp_path: Path) -> None:
