@@ -48,8 +48,8 @@ BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
 
 NETWORK = TINY_NETWORK.model_copy(
     update={
-        "image_size": 48,
-        "channels": (32, 64),
+        "image_size": 32,
+        "channels": (64, 64),
         "attention": (False, True),
         "audio_token_width": 32,
         "audio_hidden": 24,
