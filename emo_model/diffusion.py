@@ -20,7 +20,7 @@ class NoiseRecipe:
     """A noise schedule and what goes with it in training."""
 
     zero_terminal_snr: bool = False  # the last step is pure noise
-    prediction: str = "epsilon"  # or "v_prediction"
+    prediction: str = "epsilon"  # or "v_prediction", or "sample": the clean latents
     spacing: str = "leading"  # of the sampling steps
     min_snr: float | None = None  # gamma of min-SNR weighting
     noise_offset: float = 0.0  # share of the noise that is one value a channel
@@ -30,8 +30,13 @@ RECIPES = {
     "sd15": NoiseRecipe(),  # Stable Diffusion's own, equation 1 read literally
     # What small networks learn fastest (emo_model/LOG.md): the clip's content counts at every noise level.
     "velocity": NoiseRecipe(zero_terminal_snr=True, prediction="v_prediction", spacing="trailing"),
+    # The output need not carry the noise through layers a few channels wide: Li and He 2025, "Back to basics".
+    "clean": NoiseRecipe(zero_terminal_snr=True, prediction="sample", spacing="trailing"),
     "modern": NoiseRecipe(True, "v_prediction", "trailing", min_snr=5.0, noise_offset=0.05),
 }
+
+
+CLEAN_WEIGHT = 5.0
 
 
 def schedule(recipe: NoiseRecipe) -> DDIMScheduler:
@@ -102,19 +107,23 @@ def loss(
     """Equation 1: mean squared error between the noise and its prediction, one number a clip: (B,).
 
     latents, noise (B, F, C, h, w); t (B,). With v-prediction the target is the velocity; min-SNR weights each clip
-    before anything is averaged.
+    before anything is averaged. Predicted clean latents count as their velocity would, which is snr + 1 times as much,
+    up to CLEAN_WEIGHT.
     """
     predicted = predict(add_noise(scheduler, latents, noise, t), t)
-    velocity = scheduler.config.prediction_type == "v_prediction"
-    target = scheduler.get_velocity(latents, noise, t) if velocity else noise
+    kind = scheduler.config.prediction_type
+    target = {"epsilon": lambda: noise, "sample": lambda: latents}.get(
+        kind, lambda: scheduler.get_velocity(latents, noise, t)
+    )()
     errors = (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
+    if kind == "sample":
+        return errors * (_snr(scheduler, t) + 1).clamp(max=CLEAN_WEIGHT).to(errors)
     return errors if min_snr is None else errors * _min_snr_weight(scheduler, t, min_snr).to(errors)
 
 
 def _min_snr_weight(scheduler: DDIMScheduler, t: Tensor, gamma: float) -> Tensor:
     """Hang et al. 2023, equation for noise (snr) or velocity (snr + 1) targets."""
-    alpha = scheduler.alphas_cumprod.to(t.device)[t].double()
-    snr = alpha / (1 - alpha)
+    snr = _snr(scheduler, t)
     over = snr + 1 if scheduler.config.prediction_type == "v_prediction" else snr
     return torch.minimum(snr, torch.full_like(snr, gamma)) / over
 
@@ -140,3 +149,8 @@ def guided(conditional: Predict, unconditional: Predict, scale: float) -> Predic
         return without + scale * (conditional(z, t) - without)
 
     return predict
+
+
+def _snr(scheduler: DDIMScheduler, t: Tensor) -> Tensor:
+    alpha = scheduler.alphas_cumprod.to(t.device)[t].double()
+    return alpha / (1 - alpha)

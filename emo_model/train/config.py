@@ -53,7 +53,7 @@ class TrainConfig(Frozen):
     drop: Annotated[float, Field(ge=0, le=0.25)] = 0.05
     first_clip: Share = 0.1  # share of clips whose motion maps are zero, as a generated video's first clip
     # emo_model/diffusion.py: of the first stage. A stage that follows keeps its start checkpoint's.
-    noise: Literal["sd15", "velocity", "modern"] = "sd15"
+    noise: Literal["sd15", "velocity", "clean", "modern"] = "sd15"
     mixed_precision: Literal["no", "bf16"] = "no"  # fp16 would want its loss scaled
     # networks/gradient_checkpointing.py: "full" needs the least memory, "selective" a fifth less work than that
     gradient_checkpointing: Annotated[Literal["no", "full", "selective"], BeforeValidator(_as_named)] = "no"

@@ -14,7 +14,7 @@ Array = NDArray[np.float64]
 
 CONE = 32.0  # degrees to either side that a head turns
 SPEEDS = (0.2, 6.5)  # degrees a frame: a clip's own speed is drawn from here
-RADIUS = (0.23, 0.29)  # of a head, in picture widths
+RADIUS = (0.28, 0.33)  # of a head, in picture widths
 SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
 EDGE = 0.02
 

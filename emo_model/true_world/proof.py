@@ -31,11 +31,12 @@ from emo_model.errors import UserError
 from emo_model.evaluate.table import Grid, to_markdown
 from emo_model.networks.config import TINY_NETWORK, SpeedBuckets
 from emo_model.networks.emo import seeded
-from emo_model.train import stages
+from emo_model.train import checkpoint, stages
 from emo_model.train.checkpoint import load_network
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.loop import train
 from emo_model.true_world import bars, estimator
+from emo_model.true_world.base_weights import pretrained
 from emo_model.true_world.answers import QUICK, Answers, Asker, Sizes
 from emo_model.true_world.clips import FRAMES, WorldClips
 from emo_model.true_world.videos import How, Without
@@ -46,11 +47,10 @@ StageName = Literal["image", "video", "speed"]
 BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
 
 NETWORK = TINY_NETWORK.model_copy(
-    # 1.1 million parameters. Half of a step was the softmax of attention: two heads are a third faster than four.
     update={
-        "channels": (32, 32),
-        "heads": 2,
-        "temporal_heads": 2,
+        "image_size": 32,
+        "channels": (64, 64),
+        "attention": (False, True),
         "audio_token_width": 32,
         "audio_hidden": 24,
         "speed_width": 16,
@@ -60,7 +60,7 @@ TRAIN = TrainConfig(
     image=StageTraining(steps=3000, batch_size=16, learning_rate=2e-3),
     video=StageTraining(steps=3000, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
     speed=StageTraining(steps=600, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
-    beta2=0.99, warmup_steps=20, final_rate=0.05, noise="velocity", ema_decay=0.995, checkpoint_every=100,
+    beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995, checkpoint_every=100,
     validation_batches=4, validation_batch_size=8, first_clip=0.25,
 )  # fmt: skip
 VERSION = 1  # of people, paths, voices and pixels
@@ -106,6 +106,7 @@ class World:
     threads: int | None = None
     train: TrainConfig = TRAIN
     estimator_steps: int = ESTIMATOR_STEPS
+    base_steps: int = 1500
     films: int = 40  # on which the estimator's own errors are measured
 
     @cached_property
@@ -181,6 +182,20 @@ class Seed:
     def folder(self) -> Path:
         return self.world.out / f"seed-{self.number}"
 
+    def base(self) -> Path:
+        """The start of stage 1: both UNets from one that knows the world's stills."""
+        folder = self.folder / "base"
+        if not folder.is_dir():
+            scheduler = diffusion.schedule(diffusion.RECIPES[self.world.train.noise])
+            if self.world.threads:
+                torch.set_num_threads(self.world.threads)
+            emo = pretrained(
+                NETWORK, scheduler, self.world.base_steps, seed=self.number,
+                report=lambda step, loss: self.world.say(f"  seed {self.number}, base {step}: loss {loss:.3f}"),
+            )
+            checkpoint.save(folder, emo, scheduler, {"stage": None, "step": 0, "seed": self.number})
+        return folder
+
     def checkpoint(self, stage: StageName, model: Model = WHOLE) -> Path:
         """Trained where it is not; a finished one is returned at once."""
         own = stage == "speed"
@@ -188,6 +203,8 @@ class Seed:
         run_dir = self.folder / (model.name if own else WHOLE.name).replace(" ", "_") / stage
         start = self.checkpoint(BEFORE[stage]) if stage in BEFORE else None
         known, unseen = self.world.voices
+        if stage == "image" and self.world.base_steps:
+            start = self.base()
         spec = RunSpec(
             stage=stage, start=start, manifest=Path(), root=Path(), run_dir=run_dir, seed=self.number,
             threads=self.world.threads, speed_buckets=self.world.buckets if stage == "speed" else None,
