@@ -35,8 +35,7 @@ RECIPES = {
     "modern": NoiseRecipe(True, "v_prediction", "trailing", min_snr=5.0, noise_offset=0.05),
 }
 
-
-CLEAN_WEIGHT = 5.0
+CLEAN_WEIGHT = 5.0  # at most, of predicted clean latents; near no noise the velocity's weight grows without bound
 
 
 def schedule(recipe: NoiseRecipe) -> DDIMScheduler:
@@ -112,9 +111,10 @@ def loss(
     """
     predicted = predict(add_noise(scheduler, latents, noise, t), t)
     kind = scheduler.config.prediction_type
-    target = {"epsilon": lambda: noise, "sample": lambda: latents}.get(
-        kind, lambda: scheduler.get_velocity(latents, noise, t)
-    )()
+    if kind == "v_prediction":
+        target = scheduler.get_velocity(latents, noise, t)
+    else:
+        target = {"epsilon": noise, "sample": latents}[kind]
     errors = (predicted.float() - target.float()).square().flatten(1).mean(dim=1)
     if kind == "sample":
         return errors * (_snr(scheduler, t) + 1).clamp(max=CLEAN_WEIGHT).to(errors)

@@ -1,28 +1,29 @@
 """Classifier-free guidance with a scale for each condition (Ho and Salimans 2022; the paper is silent).
 
-The scales nest as InstructPix2Pix's do (Brooks et al. 2023, equation 3), the conditions taken in one after another:
+A condition of scale 1 stands in every prediction, one of scale 0 in none. The others nest as InstructPix2Pix's do
+(Brooks et al. 2023, equation 3), taken in one after another; with motion frames M, portrait R, audio A and speed V:
 
-    e = e() + s_reference (e(r) - e()) + s_audio (e(r, a) - e(r)) + s_speed (e(r, a, v) - e(r, a))
+    e = e() + s_motion (e(M) - e()) + s_reference (e(M, R) - e(M)) + s_audio (e(M, R, A) - e(M, R)) + ...
 
-Equal scales telescope: 3.5 for all is e() + 3.5 (e(r, a, v) - e()), two branches, and 1 for all is e(r, a, v) alone,
-the paper read literally. Face region and motion frames stand in every branch, as in training.
+Equal scales telescope: 3.5 is e(M) + 3.5 (e(M, R, A, V) - e(M)), two predictions, and 1 is e(M, R, A, V) alone, the
+paper read literally. More than 1 for the motion frames holds a clip to the one before it. The face region stands everywhere.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from torch import Tensor
 
 from emo_model.errors import UserError
 
-CONDITIONS = ("reference", "audio", "speed")  # in the order in which they nest
+CONDITIONS = ("motion", "reference", "audio", "speed")  # in the order in which they nest
 
 
 @dataclass(frozen=True)
 class Branch:
-    """One prediction: the first `known` of CONDITIONS are given, and its step from the branch before is scaled."""
+    """One prediction: the conditions that are given, and the scale of its step from the branch before."""
 
-    known: int
+    known: tuple[str, ...]
     scale: float
 
 
@@ -33,14 +34,15 @@ class Guidance:
     reference: float = 3.5
     audio: float = 3.5
     speed: float = 3.5
+    motion: float = 1.0
 
     def __post_init__(self) -> None:
-        if not all(math.isfinite(scale) and scale >= 0 for scale in (self.reference, self.audio, self.speed)):
-            raise _no_guidance(f"{self.reference:g}, {self.audio:g}, {self.speed:g}")
+        if not all(math.isfinite(scale) and scale >= 0 for scale in asdict(self).values()):
+            raise _no_guidance(", ".join(f"{scale:g}" for scale in asdict(self).values()))
 
     @classmethod
     def of(cls, value: "float | Guidance") -> "Guidance":
-        """One scale for every condition, or the scales themselves."""
+        """One scale for portrait, audio and speed, or the scales themselves."""
         return value if isinstance(value, Guidance) else cls(value, value, value)
 
     @classmethod
@@ -58,13 +60,15 @@ class Guidance:
 
     def branches(self) -> list[Branch]:
         """The predictions that e needs, the one that knows least first; its step is from nothing, at scale 1."""
-        found = [Branch(known=0, scale=1.0)]
-        for known, scale in enumerate((self.reference, self.audio, self.speed), start=1):
-            if scale == found[-1].scale:  # two steps of one scale are one step
+        scales = asdict(self)
+        found = [Branch(tuple(name for name in CONDITIONS if scales[name] == 1), scale=1.0)]
+        for name in CONDITIONS:
+            if scales[name] in (0, 1):
+                continue
+            branch = Branch((*found[-1].known, name), scales[name])
+            if branch.scale == found[-1].scale:  # two steps of one scale are one step
                 found.pop()
-            found.append(Branch(known, scale))
-        while found[-1].scale == 0:
-            found.pop()
+            found.append(branch)
         return found
 
 
@@ -79,5 +83,5 @@ def combined(predictions: Tensor, branches: list[Branch]) -> Tensor:
 def _no_guidance(text: str) -> UserError:
     return UserError(
         f"guidance {text!r}: numbers of 0 or more are wanted; run: emo generate --guidance 3.5 "
-        "(or reference=2,audio=3.5,speed=1)"
+        "(or motion=1.5,reference=2,audio=3.5,speed=1)"
     )

@@ -6,11 +6,12 @@ from typing import Protocol
 
 import torch
 from diffusers import DDIMScheduler
+from einops import rearrange, repeat
 from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.audio_encoders import FPS
-from emo_model.generate.guidance import Guidance, combined
+from emo_model.generate.guidance import CONDITIONS, Guidance, combined
 from emo_model.networks.emo import EMO, FrameFeatures
 
 Speed = (
@@ -52,13 +53,16 @@ def animate(
     """
     if first_clip and before is None:
         raise ValueError(f"clip {first_clip} goes on from the frames before it; none were given")
-    config, total = emo.config, len(audio)
+    config, total, guidance = emo.config, len(audio), Guidance.of(guidance)
     portrait = emo.encode_frames(emo.encode_pixels(reference[None]))  # the first clip has zero maps for motion frames
     for number, first in enumerate(range(first_clip * config.frames, total, config.frames), start=first_clip):
         features = portrait if before is None else replace(portrait, motion=_motion(emo, before))
         heard = audio[nearby(first, config.frames, config.nearby, total)].to(reference)
-        pace = speed((first + config.frames / 2) / FPS) if callable(speed) else speed
-        predict = guided(emo, features, heard, pace, mask, guidance)
+        asked = speed((first + config.frames / 2) / FPS) if callable(speed) else speed
+        pace = torch.full((1, len(heard)), torch.nan if asked is None else asked).to(heard)
+        # A first clip has no motion frames to be held to.
+        scales = replace(guidance, motion=1.0) if before is None else guidance
+        predict = guided(emo, features, heard[None], pace, mask[None], scales)
         latents = diffusion.denoise(predict, noise(emo, seed, number).to(reference), scheduler, steps, sampler)
         pixels = emo.decode_latents(latents[0])
         yield pixels[: total - first]
@@ -105,28 +109,36 @@ def noise(emo: EMO, seed: int, number: int) -> Tensor:
 
 
 def guided(
-    emo: EMO, features: FrameFeatures, audio: Tensor, speed: float | None, mask: Tensor, guidance: float | Guidance
+    emo: EMO, features: FrameFeatures, audio: Tensor, speed: Tensor, masks: Tensor | None, guidance: float | Guidance
 ) -> diffusion.Predict:
-    """Classifier-free guidance away from no portrait, no sound and no speed: all branches in one batch.
+    """Classifier-free guidance (guidance.py), all branches in one batch.
 
-    features of one clip, audio (F + 2m, layers, width), mask (1, H, W). Branches that know more come later in the
-    batch, and what a branch does not know is not computed for it.
+    Of B clips: features, audio (B, F + 2m, layers, width), speed (B, F + 2m) degrees a frame or NaN, masks (B, 1, H, W)
+    or None. What a branch does not know is not computed for it: those that know a condition are the last of the batch.
     """
     branches = Guidance.of(guidance).branches()
     count = len(branches)
-    seeing, hearing, hurrying = (sum(branch.known >= level for branch in branches) for level in (1, 2, 3))
-    seen = FrameFeatures(_repeated(features.reference, seeing), _repeated(features.motion, count))
-    heard = audio.expand(hearing, *audio.shape) if hearing else None
-    pace = torch.full((hurrying, len(audio)), torch.nan if speed is None else speed).to(audio) if hurrying else None
-    masks = mask.expand(count, *mask.shape)
+    knowing = {name: sum(name in branch.known for branch in branches) for name in CONDITIONS}
+    motion = _repeated(features.motion, count)
+    seen = FrameFeatures(_repeated(features.reference, knowing["reference"]), motion)
+    if knowing["motion"] < count:  # unlike the others they are never left out, only zero maps: Temporal Modules run
+        knows = torch.tensor([float("motion" in branch.known) for branch in branches]).to(audio)
+        seen = seen.keep(None, knows.repeat_interleave(len(audio)))
+    heard = _rows(audio, knowing["audio"]) if knowing["audio"] else None
+    pace = _rows(speed, knowing["speed"]) if knowing["speed"] else None
+    where = None if masks is None else _rows(masks, count)
 
     def predict(z: Tensor, t: Tensor) -> Tensor:
-        given = z.expand(count, *z.shape[1:])
-        return combined(emo(given, t.expand(count), seen, heard, pace, masks), branches)[None]
+        found = emo(_rows(z, count), _rows(t, count), seen, heard, pace, where)
+        return combined(rearrange(found, "(k b) ... -> k b ...", k=count), branches)
 
     return predict
 
 
+def _rows(each: Tensor, count: int) -> Tensor:
+    """(B, ...) so many times, one after another. Of one clip that takes no memory."""
+    return repeat(each, "b ... -> (k b) ...", k=count)
+
+
 def _repeated(maps: dict[str, Tensor] | None, count: int) -> dict[str, Tensor] | None:
-    """One clip's maps for so many; None for none."""
-    return {name: each.expand(count, *each.shape[1:]) for name, each in maps.items()} if maps and count else None
+    return {name: _rows(each, count) for name, each in maps.items()} if maps and count else None

@@ -34,8 +34,8 @@ class FrameFeatures:
     reference: dict[str, Tensor] | None  # transformer block -> (B, h w, C); None: dropped, the same as zero maps
     motion: dict[str, Tensor] | None  # place -> (B, N, C, h, w); None: a still image, Temporal Modules do not run
 
-    def keep(self, reference: Tensor, motion: Tensor | None = None) -> "FrameFeatures":
-        """Zero maps where a clip's flag is 0. reference, motion (B,) in {0, 1}: what dropped conditions are."""
+    def keep(self, reference: Tensor | None, motion: Tensor | None = None) -> "FrameFeatures":
+        """Zero maps, which is what dropped conditions are, where a clip's flag (B,) is 0; None: all are kept."""
         return FrameFeatures(_flagged(self.reference, reference), _flagged(self.motion, motion))
 
     def without_reference(self) -> "FrameFeatures":

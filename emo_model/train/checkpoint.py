@@ -26,7 +26,7 @@ from emo_model import diffusion
 from emo_model.errors import UserError
 from emo_model.networks.config import EMOConfig, SpeedBuckets
 from emo_model.networks.emo import EMO, PARTS
-from emo_model.train.optimizer import refuse_another, restored, saved
+from emo_model.train.optimizer import Optimizer, refuse_another, restored, saved
 from emo_model.train.sharding import whole
 
 TENSORS = "diffusion_pytorch_model.safetensors"
@@ -176,15 +176,13 @@ def load(folder: Path) -> Saved:
         raise Damaged(folder, error) from error
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
-    """AdamW's moments and step counts, by parameter name: `NAME:exp_avg`."""
+def optimizer_tensors(optimizer: Optimizer, names: Mapping[nn.Parameter, str]) -> dict[str, Tensor]:
+    """Moments and step counts, by parameter name: `NAME:exp_avg`."""
     states = ((names[p], slot, value) for p, slots in optimizer.state.items() for slot, value in slots.items())
     return {f"{name}:{slot}": saved(slot, value) for name, slot, value in states}
 
 
-def restore_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], names: Mapping[nn.Parameter, str]
-) -> None:
+def restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], names: Mapping[nn.Parameter, str]) -> None:
     """The way back; a parameter that had no gradient yet has no moments."""
     refuse_another(optimizer, {full.rsplit(":", 1)[1] for full in tensors})
     by_name = {name: parameter for parameter, name in names.items()}

@@ -45,7 +45,8 @@ class TrainConfig(Frozen):
     speed: StageTraining
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.999  # AdamW's; a short run forgets sooner with less
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"  # train/optimizer.py: 8 bits a moment need a quarter
+    # train/optimizer.py: 8 bits a moment need a quarter; muon learns in fewer steps where networks are small
+    optimizer: Literal["adamw", "adamw_8bit", "muon"] = "adamw"
     gradient_norm: Positive = 1.0
     warmup_steps: Often = 0  # learning rate rises linearly
     final_rate: Share = 1.0  # and falls along a cosine to this share of itself; 1: constant, as the paper

@@ -38,7 +38,7 @@ from emo_model.train.compiling import compile_repeated, uncompiled
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
-from emo_model.train.optimizer import adamw
+from emo_model.train.optimizer import Optimizer, optimizer
 from emo_model.train.run_folder import STOPS, Interruption, Progress, locked, peak_bytes
 from emo_model.train.samples import sample
 from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
@@ -81,7 +81,7 @@ class Run:
     emo: EMO
     scheduler: DDIMScheduler
     objective: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizer: Optimizer
     names: dict[nn.Parameter, str]
     average: dict[str, Tensor]  # of the trained parameters; empty: none is kept
     done: int  # steps of the run so far
@@ -217,7 +217,7 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     else:
         share_out(objective, accelerator, keep_weights=config.shard == "zero2")
     trained = _learning(emo)
-    optimizer = adamw(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
+    learner = optimizer(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
@@ -225,10 +225,10 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
         with torch.no_grad():
             for name, tensor in saved.newest.items():
                 trained[name].copy_(part_of(tensor, trained[name]))
-        checkpoint.restore_optimizer(optimizer, saved.optimizer, names)
+        checkpoint.restore_optimizer(learner, saved.optimizer, names)
     done = 0 if saved is None else saved.state["step"]
     return Run(
-        spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names, average, done, start
+        spec, stage, config, numbers, accelerator, emo, scheduler, objective, learner, names, average, done, start
     )
 
 

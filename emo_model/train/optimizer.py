@@ -1,4 +1,5 @@
-"""AdamW in two sizes: torch's with float32 moments, or bitsandbytes' with 8 bits a moment (Dettmers et al. 2022).
+"""AdamW in two sizes, torch's with float32 moments or bitsandbytes' with 8 bits a moment (Dettmers et al. 2022), and
+Muon (Jordan et al. 2024), with which small networks need fewer steps (emo_model/LOG.md).
 
 A moment of 8 bits has a float32 scale every 256 numbers; tensors of fewer than 4096 numbers keep float32. bitsandbytes
 holds these states as plain tensors, on the CPU as on CUDA; torchao's tensor subclasses safetensors cannot save.
@@ -17,13 +18,44 @@ from emo_model.train.sharding import part_of
 Groups = Iterable[Mapping[str, Any]]
 
 
-def adamw(groups: Groups, rate: float, config: TrainConfig) -> torch.optim.Optimizer:
+class Muon:
+    """torch's Muon for matrices, as one optimizer with torch's AdamW for all else: it takes no other shapes.
+
+    Its steps are scaled to be as large as AdamW's would be (Liu et al. 2025, "Muon is scalable"), so both share a rate.
+    """
+
+    def __init__(self, groups: Groups, rate: float, **adamw: Any) -> None:
+        def split(matrices: bool) -> list[dict[str, Any]]:
+            return [{**group, "params": [p for p in group["params"] if (p.ndim == 2) == matrices]} for group in groups]
+
+        decay = adamw["weight_decay"]
+        of_matrices = torch.optim.Muon(split(True), rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+        self._both = (of_matrices, torch.optim.AdamW(split(False), rate, **adamw))
+        self.param_groups = [group for each in self._both for group in each.param_groups]
+        self.state = self._both[1].state = self._both[0].state  # by parameter, and no parameter is in both
+
+    def step(self) -> None:
+        """One step of both."""
+        for each in self._both:
+            each.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """As torch's."""
+        for each in self._both:
+            each.zero_grad(set_to_none)
+
+
+Optimizer = torch.optim.Optimizer | Muon
+
+
+def optimizer(groups: Groups, rate: float, config: TrainConfig) -> Optimizer:
     """The optimizer a run asks for. UserError where its library is missing or cannot do it."""
-    if config.optimizer == "adamw_8bit" and config.shard != "no":
+    if config.optimizer != "adamw" and config.shard != "no":
         raise UserError(
-            "adamw_8bit cannot be shared out over ranks; run: emo train --set shard=no, or --set optimizer=adamw"
+            f"{config.optimizer} cannot be shared out over ranks; run: emo train --set shard=no, "
+            "or --set optimizer=adamw"
         )
-    kinds = {"adamw": lambda: torch.optim.AdamW, "adamw_8bit": _bitsandbytes}
+    kinds = {"adamw": lambda: torch.optim.AdamW, "adamw_8bit": _bitsandbytes, "muon": lambda: Muon}
     return kinds[config.optimizer]()(
         list(groups), rate, betas=(0.9, config.beta2), eps=1e-8, weight_decay=config.weight_decay
     )
@@ -54,13 +86,15 @@ def restored(slot: str, value: Tensor, parameter: nn.Parameter) -> Tensor | int:
     return value if value.is_floating_point() else int(value)
 
 
-def refuse_another(optimizer: torch.optim.Optimizer, slots: set[str]) -> None:
-    """UserError where a checkpoint's states are the other optimizer's: they would be read as nothing."""
-    kinds = {"adamw": "exp_avg", "adamw_8bit": "state1"}
-    now = "adamw" if isinstance(optimizer, torch.optim.AdamW) else "adamw_8bit"
-    found = [kind for kind, slot in kinds.items() if slot in slots]
-    if found and found != [now]:
+def refuse_another(optimizer: Optimizer, slots: set[str]) -> None:
+    """UserError where a checkpoint's states are another optimizer's: they would be read as nothing."""
+    now = (
+        "muon" if isinstance(optimizer, Muon) else "adamw" if isinstance(optimizer, torch.optim.AdamW) else "adamw_8bit"
+    )
+    kinds = {"momentum_buffer": "muon", "state1": "adamw_8bit", "exp_avg": "adamw"}  # Muon's has AdamW's slots as well
+    found = next((kind for slot, kind in kinds.items() if slot in slots), now)
+    if found != now:
         raise UserError(
-            f"this run was begun with optimizer {found[0]}, and {now} cannot read its states; "
-            f"run: emo train --set optimizer={found[0]}"
+            f"this run was begun with optimizer {found}, and {now} cannot read its states; "
+            f"run: emo train --set optimizer={found}"
         )

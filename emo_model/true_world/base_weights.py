@@ -1,7 +1,7 @@
-"""The small world's Stable Diffusion: one UNet that has learned its stills, from which both of EMO's start (section 3.2).
+"""The small world's Stable Diffusion: a UNet that has learned its stills, from which both of EMO's start (section 3.2).
 
-Without it ReferenceNet and Backbone begin as strangers, and the Temporal Modules, who read both in one attention, hardly
-learn to go on where the motion frames end (emo_model/LOG.md).
+Without it ReferenceNet and Backbone begin as strangers, and the Temporal Modules, who read both in one attention,
+hardly learn to go on where the motion frames end (emo_model/LOG.md).
 """
 
 from collections.abc import Callable
@@ -37,7 +37,9 @@ def pretrained(
     trained = {name: parameter for name, parameter in unet.named_parameters() if name in set(names)}
     average = {name: parameter.detach().clone() for name, parameter in trained.items()}
     optimizer = torch.optim.AdamW(trained.values(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=min(0.3, 50 / steps))
+    rate = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=steps, pct_start=min(0.3, 50 / steps)
+    )
     rng, generator = np.random.default_rng([31, seed]), torch.Generator().manual_seed(seed)
     for step in range(1, steps + 1):
         latents = emo.encode_pixels(frames(batch, rng, known, network.image_size)[0])[:, None]

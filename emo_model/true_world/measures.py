@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from emo_model.data.audio_encoders import FPS
+from emo_model.data.head_motion import angles, continuous, smooth
 from emo_model.true_world.people import distances
 
 Array = NDArray[np.float64]
@@ -27,11 +29,11 @@ def mouth_follows(mouth: Array, voice: Array) -> Array:
 
 
 def head_speed(euler: Array) -> Array:
-    """(c) euler (V, T, 3) degrees (roll, yaw, pitch) -> (V, T - 1) degrees a frame, unsmoothed."""
-    count, frames = euler.shape[:2]
-    turns = Rotation.from_euler("zyx", euler.reshape(-1, 3), degrees=True).as_matrix().reshape(count, frames, 3, 3)
-    step = np.einsum("vtij,vtkj->vtik", turns[:, 1:], turns[:, :-1]).reshape(-1, 3, 3)
-    return np.degrees(Rotation.from_matrix(step).magnitude()).reshape(count, frames - 1)
+    """(c) euler (V, T, 3) degrees (roll, yaw, pitch) -> (V, T - 1) degrees a frame, as the data's labels are made:
+    rotations smoothed over a frame, then the angle between successive ones (data/head_motion.py)."""
+    times = np.arange(euler.shape[1]) / FPS
+    turned = [Rotation.from_euler("zyx", each, degrees=True).as_quat(scalar_first=True) for each in euler]
+    return np.stack([angles(smooth(times, continuous(q))) for q in turned])
 
 
 def table_2(speed: Array) -> dict[str, float]:

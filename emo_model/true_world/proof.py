@@ -36,8 +36,8 @@ from emo_model.train.checkpoint import load_network
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.loop import train
 from emo_model.true_world import bars, estimator
-from emo_model.true_world.base_weights import pretrained
 from emo_model.true_world.answers import QUICK, Answers, Asker, Sizes
+from emo_model.true_world.base_weights import pretrained
 from emo_model.true_world.clips import FRAMES, WorldClips
 from emo_model.true_world.videos import How, Without
 from emo_model.true_world.voices import TEMPI, Voice, recordings, voices
@@ -48,8 +48,8 @@ BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
 
 NETWORK = TINY_NETWORK.model_copy(
     update={
-        "image_size": 32,
-        "channels": (64, 64),
+        "image_size": 48,
+        "channels": (32, 64),
         "attention": (False, True),
         "audio_token_width": 32,
         "audio_hidden": 24,
@@ -57,10 +57,10 @@ NETWORK = TINY_NETWORK.model_copy(
     }
 )
 TRAIN = TrainConfig(
-    image=StageTraining(steps=3000, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=3000, batch_size=4, learning_rate=2.5e-3, zero_started_rate=20.0),
-    speed=StageTraining(steps=600, batch_size=4, learning_rate=1.5e-3, zero_started_rate=10.0),
-    beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995, checkpoint_every=100,
+    image=StageTraining(steps=1600, batch_size=16, learning_rate=2e-3),
+    video=StageTraining(steps=2500, batch_size=4, learning_rate=5e-3),
+    speed=StageTraining(steps=700, batch_size=4, learning_rate=2e-3),
+    optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995, checkpoint_every=100,
     validation_batches=4, validation_batch_size=8, first_clip=0.25,
 )  # fmt: skip
 VERSION = 1  # of people, paths, voices and pixels
@@ -190,7 +190,10 @@ class Seed:
             if self.world.threads:
                 torch.set_num_threads(self.world.threads)
             emo = pretrained(
-                NETWORK, scheduler, self.world.base_steps, seed=self.number,
+                NETWORK,
+                scheduler,
+                self.world.base_steps,
+                seed=self.number,
                 report=lambda step, loss: self.world.say(f"  seed {self.number}, base {step}: loss {loss:.3f}"),
             )
             checkpoint.save(folder, emo, scheduler, {"stage": None, "step": 0, "seed": self.number})

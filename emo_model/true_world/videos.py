@@ -13,10 +13,12 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from emo_model import diffusion
-from emo_model.generate.sampler import nearby, noise
-from emo_model.networks.emo import EMO, FrameFeatures
+from emo_model.generate.guidance import Guidance
+from emo_model.generate.sampler import guided, nearby, noise
+from emo_model.networks.emo import EMO
 
-Without = Literal["nothing", "reference", "audio", "mask", "motion"]
+Without = Literal["nothing", "reference", "audio", "speed", "motion", "mask"]
+GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=1.6)
 
 
 @dataclass(frozen=True)
@@ -47,9 +49,15 @@ class How:
     without "motion" every clip starts from zero maps, as a video's first."""
 
     steps: int = 10
+    guidance: Guidance = GUIDANCE
     seed: int = 0
     at_once: int = 10
     without: Without = "nothing"
+
+    def scales(self) -> Guidance:
+        """Of what is given; 0 for what is left out."""
+        left_out = () if self.without in ("nothing", "mask") else (self.without,)
+        return replace(self.guidance, **dict.fromkeys(left_out, 0.0))
 
 
 @torch.no_grad()
@@ -64,30 +72,19 @@ def videos(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How) -> Tensor
 
 def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first: int) -> Tensor:
     f, n, m, total = emo.config.frames, emo.config.motion_frames, emo.config.nearby, asked.audio.shape[1]
-    reference, motion, parts = emo.encode_pixels(asked.portraits), None, []
+    reference, motion, parts, scales = emo.encode_pixels(asked.portraits), None, [], how.scales()
     speed = asked.speed[:, None].expand(-1, f + 2 * m)
+    masks = None if how.without == "mask" else asked.masks
     for number, start in enumerate(range(0, total, f)):
         features = emo.encode_frames(reference, motion)
-        if how.without == "reference":
-            features = features.without_reference()
-        heard = None if how.without == "audio" else asked.audio[:, nearby(start, f, m, total)].float()
+        heard = asked.audio[:, nearby(start, f, m, total)].float()
+        predict = guided(emo, features, heard, speed, masks, replace(scales, motion=1.0) if motion is None else scales)
         z = torch.cat([noise(emo, _seed(how.seed, first + k), number) for k in range(len(asked))])
-
-        masks = None if how.without == "mask" else asked.masks
-        predict = _predict(emo, features, heard, speed, masks)
-
         pixels = emo.decode_latents(diffusion.denoise(predict, z, scheduler, how.steps).flatten(0, 1))
         pixels = pixels.unflatten(0, (len(asked), f))
         parts.append(pixels[:, : total - start])
-        if how.without != "motion":
-            motion = emo.encode_pixels(pixels[:, -n:].flatten(0, 1)).unflatten(0, (len(asked), n))
+        motion = emo.encode_pixels(pixels[:, -n:].flatten(0, 1)).unflatten(0, (len(asked), n))
     return torch.cat(parts, dim=1)
-
-
-def _predict(
-    emo: EMO, features: FrameFeatures, audio: Tensor | None, speed: Tensor, masks: Tensor | None
-) -> diffusion.Predict:
-    return lambda z, t: emo(z, t, features, audio, speed, masks)
 
 
 def _seed(seed: int, video: int) -> int:

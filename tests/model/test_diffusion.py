@@ -51,6 +51,21 @@ def test_min_snr_weights_each_clip_before_the_mean():
     assert (weighted / plain).unique().numel() == 3
 
 
+def test_predicted_clean_latents_count_as_their_velocity_would_up_to_a_bound():
+    """The same wrong answer, said as clean latents and as the velocity that belongs to it."""
+    clean, velocity, noise = schedule(RECIPES["clean"]), schedule(RECIPES["velocity"]), latents(1)
+    t = torch.tensor([300, 700, 999])
+    said = loss(lambda z, t: latents(2), latents(), t, noise, clean)
+
+    def the_velocity(z, t):
+        alpha = velocity.alphas_cumprod[t][:, None, None, None, None]
+        return (alpha.sqrt() * z - latents(2)) / (1 - alpha).sqrt()
+
+    torch.testing.assert_close(said, loss(the_velocity, latents(), t, noise, velocity), rtol=1e-3, atol=1e-4)
+    bounded = loss(lambda z, t: latents() + 1, latents(), torch.tensor([1, 5, 20]), noise, clean)
+    assert bounded.tolist() == pytest.approx([diffusion.CLEAN_WEIGHT] * 3)
+
+
 def test_zero_terminal_snr_ends_in_pure_noise_in_training_and_starts_there_in_sampling():
     scheduler, noise = schedule(RECIPES["modern"]), latents(1)
     last = torch.full((3,), 999)
@@ -68,7 +83,8 @@ def test_denoise_finds_the_latents_when_the_prediction_is_right(recipe, steps):
         alpha = scheduler.alphas_cumprod[t][:, None, None, None, None]
         noise = (z - alpha.sqrt() * clean) / (1 - alpha).sqrt()
         velocity = alpha.sqrt() * noise - (1 - alpha).sqrt() * clean
-        return velocity if scheduler.config.prediction_type == "v_prediction" else noise
+        said = {"epsilon": noise, "v_prediction": velocity, "sample": clean}
+        return said[scheduler.config.prediction_type]
 
     found = denoise(perfect, latents(2), scheduler, steps)
     assert (found - clean).abs().max() < 0.15  # the last step of SD's schedule keeps 0.03 of the noise

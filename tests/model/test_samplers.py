@@ -19,7 +19,8 @@ def best(scheduler: DDIMScheduler, alphas: torch.Tensor):
         a = alphas[t][:, None]
         clean = MEAN + a.sqrt() * SPREAD**2 / (a * SPREAD**2 + 1 - a) * (z - a.sqrt() * MEAN)
         noise = (z - a.sqrt() * clean) / (1 - a).sqrt()
-        return noise if scheduler.config.prediction_type == "epsilon" else a.sqrt() * noise - (1 - a).sqrt() * clean
+        said = {"epsilon": noise, "v_prediction": a.sqrt() * noise - (1 - a).sqrt() * clean, "sample": clean}
+        return said[scheduler.config.prediction_type]
 
     return predict
 

@@ -72,7 +72,7 @@ def test_each_clip_is_told_the_curve_at_its_middle(model, portrait, monkeypatch)
     told, guided = [], sampler.guided
 
     def watch(emo, features, audio, speed, mask, guidance):
-        told.append(speed)
+        told.append(float(speed[0, 0]))
         return guided(emo, features, audio, speed, mask, guidance)
 
     monkeypatch.setattr(sampler, "guided", watch)

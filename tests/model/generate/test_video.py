@@ -147,10 +147,11 @@ def test_sound_ahead_of_a_clip_is_heard_over_its_edge(model, portrait):
 def test_guidance_moves_along_what_the_conditions_change(model, portrait):
     """The prediction at scale s is linear in s, and scale 1 is the conditional one."""
     features = model.emo.encode_frames(model.emo.encode_pixels(portrait.reference[None]))
-    z, t, audio = sampler.noise(model.emo, 0, 0), torch.tensor([500]), torch.ones(16, 2, 8)
+    z, t, audio, pace = sampler.noise(model.emo, 0, 0), torch.tensor([500]), torch.ones(1, 16, 2, 8), torch.ones(1, 16)
     with torch.no_grad():
         one, two, three = (
-            sampler.guided(model.emo, features, audio, 1.0, portrait.mask, scale)(z, t) for scale in (1.0, 2.0, 3.0)
+            sampler.guided(model.emo, features, audio, pace, portrait.mask[None], scale)(z, t)
+            for scale in (1.0, 2.0, 3.0)
         )
     assert torch.allclose(three - two, two - one, atol=1e-4) and not torch.allclose(two, one, atol=1e-4)
 

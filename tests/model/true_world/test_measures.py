@@ -30,7 +30,7 @@ def test_a_head_that_turns_evenly_has_its_speed_and_no_variance(degrees):
     euler = np.zeros((2, 10, 3))
     euler[:, :, 1] = np.arange(10) * degrees
     found = measures.table_2(measures.head_speed(euler))
-    assert found["mean velocity"] == pytest.approx(degrees)
+    assert found["mean velocity"] == pytest.approx(degrees, rel=1e-3)  # quaternions are smoothed along a line
     assert found["velocity variance"] == pytest.approx(0, abs=1e-9) and found["VMV"] == pytest.approx(0, abs=1e-9)
 
 

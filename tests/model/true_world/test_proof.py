@@ -38,7 +38,7 @@ def voice(seed: int, frames: int = FRAMES + 20) -> Voice:
 
 def without_recordings(out: Path) -> proof.World:
     """A proof with an estimator that has learned nothing."""
-    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, films=1)
+    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, base_steps=1, films=1)
     out.mkdir()
     found.__dict__["voices"] = ([voice(1), voice(2)], [voice(3), voice(4, 100)])
     return found
@@ -64,7 +64,7 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
         trains = {"temporal_modules", "speed_layers"} | ({"audio_layers"} if "Audio" in model.name else set())
         assert set(record["moved"]) == trains == set(record["trains"])
     assert {path.name for path in seed.folder.iterdir()} == {
-        "Audio_Layers_trained_in_stage_3", "speeds_shuffled_in_training", "whole", "answers", "pictures",
+        "Audio_Layers_trained_in_stage_3", "speeds_shuffled_in_training", "base", "whole", "answers", "pictures",
     }  # fmt: skip
     assert [path.name for path in (seed.folder / "speeds_shuffled_in_training").iterdir()] == ["speed"]
 
@@ -118,7 +118,7 @@ def test_other_questions_are_asked_anew(finished):
 
 @pytest.fixture(scope="module")
 def pairs():
-    return bars.pairs([voice(5), voice(6)], 64, 3, 30)
+    return bars.pairs([voice(5), voice(6)], proof.NETWORK.image_size, 3, 30)
 
 
 def test_people_asked_about_are_none_that_a_model_saw(pairs):
@@ -132,11 +132,11 @@ def test_a_video_is_the_same_whatever_it_is_made_with(pairs):
     emo = seeded(proof.NETWORK, 0).eval()
     from emo_model import diffusion
 
-    scheduler = diffusion.schedule(diffusion.RECIPES["velocity"])
+    scheduler = diffusion.schedule(diffusion.RECIPES["clean"])
     asked = pairs.asked(1.0, frames=14)
     one, many = (videos(emo, scheduler, asked, How(steps=2, at_once=size)) for size in (1, 3))
     torch.testing.assert_close(one, many, atol=1e-4, rtol=0)
-    assert one.shape == (3, 14, 3, 64, 64)
+    assert one.shape == (3, 14, 3, proof.NETWORK.image_size, proof.NETWORK.image_size)
     assert not torch.allclose(one, videos(emo, scheduler, asked, How(steps=2, seed=1)))
 
 
@@ -145,7 +145,7 @@ def test_an_estimator_learns_from_rendered_frames():
     emo = seeded(proof.NETWORK, 0)
     seen = estimator.fit(emo, steps=150, batch=32)
     rng = np.random.default_rng(8)
-    pixels, truth = estimator.frames(200, rng, people(20, 900).traits, 64)
+    pixels, truth = estimator.frames(200, rng, people(20, 900).traits, proof.NETWORK.image_size)
     found = seen.see(pixels)
     places = (truth[:, estimator.PLACE : estimator.PLACE + 2].numpy() + 1) / 2
     assert np.abs(found.centre - places).mean() < 0.7 * np.abs(places - places.mean(0)).mean()
