@@ -1,12 +1,12 @@
 """Classifier-free guidance with a scale for each condition (Ho and Salimans 2022; the paper is silent).
 
 A condition of scale 1 stands in every prediction, one of scale 0 in none. The others nest as InstructPix2Pix's do
-(Brooks et al. 2023, equation 3), taken in one after another; with motion frames M, portrait R, audio A and speed V:
+(Brooks et al. 2023, equation 3), taken in one after another: with motion frames M, portrait R, audio A, speed V
 
     e = e() + s_motion (e(M) - e()) + s_reference (e(M, R) - e(M)) + s_audio (e(M, R, A) - e(M, R)) + ...
 
 Equal scales telescope: 3.5 is e(M) + 3.5 (e(M, R, A, V) - e(M)), two predictions, and 1 is e(M, R, A, V) alone, the
-paper read literally. More than 1 for the motion frames holds a clip to the one before it. The face region stands everywhere.
+paper read literally. More than 1 for the motion frames holds a clip to the one before it.
 """
 
 import math

@@ -33,12 +33,13 @@ from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
+from emo_model.train import optimizer as optimizers
 from emo_model.train.augment import recoloured
 from emo_model.train.compiling import compile_repeated, uncompiled
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.noise import with_recipe_of_start
 from emo_model.train.objective import Objective, draw, fixed_draw
-from emo_model.train.optimizer import Optimizer, optimizer
+from emo_model.train.optimizer import Optimizer
 from emo_model.train.run_folder import STOPS, Interruption, Progress, locked, peak_bytes
 from emo_model.train.samples import sample
 from emo_model.train.sharding import forget_whole, gathered, local, part_of, share_out, usable_alone, whole
@@ -217,7 +218,7 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
     else:
         share_out(objective, accelerator, keep_weights=config.shard == "zero2")
     trained = _learning(emo)
-    learner = optimizer(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
+    optimizer = optimizers.build(_groups(emo, stage, trained, numbers), numbers.learning_rate, config)
     names = {parameter: name for name, parameter in trained.items()}
     # A checkpoint offers the average; the newest weights, which learn, lie beside it.
     average = {name: p.detach().clone() for name, p in trained.items()} if config.ema_decay else {}
@@ -225,10 +226,10 @@ def _prepare(spec: RunSpec, stage: stages.Stage, network: EMOConfig, config: Tra
         with torch.no_grad():
             for name, tensor in saved.newest.items():
                 trained[name].copy_(part_of(tensor, trained[name]))
-        checkpoint.restore_optimizer(learner, saved.optimizer, names)
+        checkpoint.restore_optimizer(optimizer, saved.optimizer, names)
     done = 0 if saved is None else saved.state["step"]
     return Run(
-        spec, stage, config, numbers, accelerator, emo, scheduler, objective, learner, names, average, done, start
+        spec, stage, config, numbers, accelerator, emo, scheduler, objective, optimizer, names, average, done, start
     )
 
 

@@ -6,7 +6,7 @@ holds these states as plain tensors, on the CPU as on CUDA; torchao's tensor sub
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +45,10 @@ class Muon:
             each.zero_grad(set_to_none)
 
 
-Optimizer = torch.optim.Optimizer | Muon
+Optimizer: TypeAlias = torch.optim.Optimizer | Muon
 
 
-def optimizer(groups: Groups, rate: float, config: TrainConfig) -> Optimizer:
+def build(groups: Groups, rate: float, config: TrainConfig) -> Optimizer:
     """The optimizer a run asks for. UserError where its library is missing or cannot do it."""
     if config.optimizer != "adamw" and config.shard != "no":
         raise UserError(

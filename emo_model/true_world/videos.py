@@ -4,7 +4,7 @@ front.
 Shapes: V videos, T frames, S pixels a side.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -13,7 +13,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 
 from emo_model import diffusion
-from emo_model.generate.guidance import Guidance
+from emo_model.generate.guidance import CONDITIONS, Guidance
 from emo_model.generate.sampler import guided, nearby, noise
 from emo_model.networks.emo import EMO
 
@@ -56,8 +56,7 @@ class How:
 
     def scales(self) -> Guidance:
         """Of what is given; 0 for what is left out."""
-        left_out = () if self.without in ("nothing", "mask") else (self.without,)
-        return replace(self.guidance, **dict.fromkeys(left_out, 0.0))
+        return Guidance(**{**asdict(self.guidance), self.without: 0.0}) if self.without in CONDITIONS else self.guidance
 
 
 @torch.no_grad()

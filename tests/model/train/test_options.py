@@ -54,7 +54,7 @@ def test_a_run_changes_any_number_of_its_stage_or_of_training_and_the_checkpoint
         ({"ema_decay": 1.0}, "ema_decay of training: .*less than 1"),
         ({"checkpoint_every": 0}, "checkpoint_every of training: .*greater than or equal to 1"),
         ({"mixed_precision": "fp16"}, "mixed_precision of training: .*'no' or 'bf16'"),
-        ({"noise": "blue"}, "noise of training: .*'sd15', 'velocity' or 'modern', got 'blue'"),
+        ({"noise": "blue"}, "noise of training: .*'sd15', 'velocity', 'clean' or 'modern', got 'blue'"),
         ({"image": "3"}, "no number 'image'"),
     ],
 )
@@ -168,6 +168,42 @@ def test_8_bit_moments_learn_as_float32_ones_do(tmp_path):
     run(tmp_path / "full", 4)
     assert losses(tmp_path / "eight") == pytest.approx(losses(tmp_path / "full"), rel=0.02)
     assert losses(tmp_path / "eight") != losses(tmp_path / "full")
+
+
+# ---- Muon ----
+
+
+def test_muon_takes_the_matrices_adamw_the_rest_and_a_run_resumes_bit_for_bit(tmp_path):
+    config = CONFIG.model_copy(update={"optimizer": "muon"})
+    whole, _ = whole_and_resumed(tmp_path, config=config)
+    slots: dict[str, set[str]] = {}
+    for full in load_file(whole / "training/optimizer.safetensors"):
+        name, slot = full.rsplit(":", 1)
+        slots.setdefault(name, set()).add(slot)
+    matrices = {name for name, p in seeded(SMALL, 0).named_parameters() if name in slots and p.ndim == 2}
+    assert matrices and matrices == {name for name, found in slots.items() if found == {"momentum_buffer"}}
+    assert all(slots[name] == {"exp_avg", "exp_avg_sq", "step"} for name in slots.keys() - matrices)
+    with pytest.raises(UserError, match="begun with optimizer muon, and adamw cannot read its states"):
+        run(tmp_path / "cut", 6, config=CONFIG)
+
+
+def test_muon_takes_no_run_that_adamw_began(tmp_path):
+    run(tmp_path, 2)
+    with pytest.raises(UserError, match="begun with optimizer adamw, and muon cannot read its states"):
+        run(tmp_path, 4, config=CONFIG.model_copy(update={"optimizer": "muon"}))
+
+
+def test_a_step_of_muon_is_as_large_as_adamws():
+    """The root mean square of a matrix's update, of which the rate is 0.2 as it is about AdamW's."""
+    matrix = torch.nn.Parameter(torch.zeros(64, 32))
+    muon = optimizer.build(
+        [{"params": [matrix]}], 1e-2, CONFIG.model_copy(update={"optimizer": "muon", "weight_decay": 0.0})
+    )
+    matrix.grad = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+    muon.step()
+    assert matrix.square().mean().sqrt().item() == pytest.approx(0.2 * 1e-2, rel=0.25)
+    muon.zero_grad()
+    assert matrix.grad is None
 
 
 def test_states_with_an_int_and_a_shared_table_come_back_as_they_were(tmp_path):
