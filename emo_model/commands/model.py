@@ -143,7 +143,7 @@ def _buckets(root: "DataRoot") -> "SpeedBuckets":
     "--guidance",
     default="3.5",
     show_default=True,
-    help="1: the paper read literally, twice as fast. Or a scale each: reference=2,audio=3.5,speed=1.",
+    help="1: the paper read literally, twice as fast. Or a scale each: motion=1.5,reference=2,audio=3.5.",
 )
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same video.")
 @click.option("--size", type=int, help="Pixels a side of the file, even; the network's own otherwise.")

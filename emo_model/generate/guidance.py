@@ -47,7 +47,7 @@ class Guidance:
 
     @classmethod
     def parse(cls, text: str) -> "Guidance":
-        """3.5, or reference=2,audio=3.5,speed=1 where what is not named is 1. UserError for anything else."""
+        """3.5, or motion=1.5,reference=2,audio=3.5 where what is not named is 1. UserError for anything else."""
         try:
             if "=" not in text:
                 return cls.of(float(text))

@@ -81,6 +81,7 @@ class Model:
     trained: stages.Stage | None = None
     shuffled: bool = False
     without: Without = "nothing"
+    steps: int | None = None  # of sampling; None: as the others
 
 
 WHOLE = Model("whole", stages.SPEED)
@@ -93,7 +94,7 @@ ABLATIONS = (
     Model("without motion frames", without="motion"),
     Model("Audio Layers trained in stage 3", LISTENING),
 )
-NO_SPEED = Model("no Speed Layers (stage 2)")
+NO_SPEED = Model("no Speed Layers (stage 2)", without="speed")
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class World:
     estimator_steps: int = ESTIMATOR_STEPS
     base_steps: int = 1500
     films: int = 40  # on which the estimator's own errors are measured
+    exact_steps: int = 40  # of DDIM (section 4.1): what the fewer steps of all else are checked against
 
     @cached_property
     def voices(self) -> tuple[list[Voice], list[Voice]]:
@@ -235,7 +237,7 @@ class Seed:
         self.world.say(f"  seed {self.number}, asking: {model.name}")
         started = time.perf_counter()
         emo, scheduler = load_network(folder).eval(), diffusion.load_schedule(folder)
-        how = replace(how, without=model.without, seed=self.number)
+        how = replace(how, without=model.without, steps=model.steps or how.steps, seed=self.number)
         pictures = self.folder / "pictures" / model.name.replace(" ", "_")
         asker = replace(self.world.asker, keep=lambda question, pixels: sheet(pictures / f"{question}.png", pixels))
         found = asker.ask(emo, scheduler, how, sizes, no_speed=model == NO_SPEED)
@@ -321,15 +323,15 @@ def bars_of(whole: Sequence[Answers], none: Sequence[Answers]) -> list[Bar]:
     ]  # fmt: skip
 
 
-def ablation_grid(answers: dict[str, Answers]) -> Grid:
-    """One seed's models side by side, each with the same small questions."""
+def side_by_side(title: str, answers: dict[str, Answers]) -> Grid:
+    """One seed's models, each with the same small questions."""
     heads = ("model", "a: own portrait", "b: mouth r", "c: slowest -> fastest", "d: follows region", "e: seams")
     lines = []
     for name, a in answers.items():
         speeds = [row["mean velocity"] for row in a.speed.values()]
         turned = f"{speeds[0]:.2f} -> {speeds[-1]:.2f}"
         lines.append((name, f"{a.person:.0%}", f"{a.mouth:.2f}", turned, f"{a.follows:.2f}", f"{a.seam:.2f}"))
-    return Grid("What breaks when a part is broken (seed 0, 25 pairs, short videos)", heads, tuple(lines))
+    return Grid(title, heads, tuple(lines))
 
 
 def prove(
@@ -349,7 +351,15 @@ def prove(
     grids = [Grid("The small true world: each control on people and voices never seen", heads, lines)]
     if ablations:
         models = (replace(WHOLE, name="whole, asked as little", trained=None), *ABLATIONS)
-        grids.append(ablation_grid({model.name: asked[0].answers(model, small, how) for model in models}))
+        broken = {model.name: asked[0].answers(model, small, how) for model in models}
+        title = f"What breaks when a part is broken (seed 0, {small.pairs} pairs, short videos)"
+        few = replace(small, pairs=-(-small.pairs // 3))
+        exact = [Model(f"whole, {steps} steps of DDIM", steps=steps) for steps in (how.steps, world.exact_steps)]
+        checked = {model.name: asked[0].answers(model, few, how) for model in exact}
+        grids += [
+            side_by_side(title, broken),
+            side_by_side(f"Do fewer steps measure the same? ({few.pairs} pairs)", checked),
+        ]
     text = "\n\n".join(f"### {grid.title}\n\n{to_markdown(grid)}" for grid in grids)
     write_text(world.out / "proof.md", text + "\n")
     write_json(world.out / "proof.json", {"bars": [asdict(b) for b in found], "whole": [asdict(a) for a in whole]})

@@ -38,7 +38,7 @@ def voice(seed: int, frames: int = FRAMES + 20) -> Voice:
 
 def without_recordings(out: Path) -> proof.World:
     """A proof with an estimator that has learned nothing."""
-    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, base_steps=1, films=1)
+    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, base_steps=1, films=1, exact_steps=3)
     out.mkdir()
     found.__dict__["voices"] = ([voice(1), voice(2)], [voice(3), voice(4, 100)])
     return found
@@ -74,6 +74,7 @@ def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monke
     text = (world.out / "proof.md").read_text()
     assert len(found) == 14 and all(f"| {bar.wanted} |" in text for bar in found)
     assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
+    assert all(f"| whole, {how} |" in text for how in ("asked as little", "2 steps of DDIM", "3 steps of DDIM"))
     assert text.count("| NO |") + text.count("| yes |") == 14
     pictures = world.out / "seed-0" / "pictures"
     assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
