@@ -117,7 +117,7 @@ def _tell(row: dict[str, Any]) -> None:
 @click.argument("evaluation", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder, or file; EVALUATION/report otherwise.")
 @click.option("--single-file", is_flag=True, help="Tables and plots without media, as one file to send.")
-@click.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace a report in --out; the evaluation's own is always replaced.")
 def report(evaluation: Path | None, out: Path | None, single_file: bool, overwrite: bool) -> None:
     """The page to open: tables, plots, the worst and best clips to watch, every clip's scores, the protocol.
 
@@ -128,7 +128,7 @@ def report(evaluation: Path | None, out: Path | None, single_file: bool, overwri
     from emo_model.report import newest, read, write_report, write_single_file
 
     root = DataRoot.from_environment()
-    evaluation = evaluation or newest(root.require())
+    evaluation, overwrite = evaluation or newest(root.require()), overwrite or out is None
     found = read(evaluation)
     if single_file:
         click.echo(write_single_file(found, out or evaluation / "report.html", overwrite=overwrite))
