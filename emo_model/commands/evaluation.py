@@ -41,7 +41,7 @@ def evaluate(
     from emo_model.evaluate import ALL, evaluate_methods, write_table
     from emo_model.evaluate import methods as methods_
     from emo_model.evaluate.clips import freeze, prepare
-    from emo_model.evaluate.table import table_1, to_markdown
+    from emo_model.evaluate.table import MAIN, others, table_1, to_markdown
     from emo_model.report import write_report
 
     root = DataRoot.from_environment().require()
@@ -59,7 +59,8 @@ def evaluate(
     out = out or root.part("evaluations", run).parent
     write_table(found, out)
     page = write_report(found, out / "report", root=root.path, overwrite=True)
-    click.echo(to_markdown(table_1(found.rows)))
+    asked = any(row.metric.partition("[")[0] in MAIN for row in found.rows)
+    click.echo(to_markdown(table_1(found.rows) if asked else others(found.rows)))
     click.echo(f"\nprotocol {protocol.name} {protocol.hash}, {len(rows)} clips, {protocol.seconds:.4g} s of each")
     click.echo(page)
 
