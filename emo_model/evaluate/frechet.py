@@ -124,9 +124,8 @@ def _trace_of_root(a: _Spread, b: _Spread) -> float:
             return float(scipy.linalg.svdvals(small, overwrite_a=True, check_finite=False).sum())
         squares = small @ small.T  # above d / 2 samples, singular values cost four times these eigenvalues
     else:
-        root = _lower_root(a.matrix)
-        half = scipy.linalg.blas.dtrmm(1.0, root, b.matrix, lower=True, trans_a=True)  # L^T S2
-        squares = scipy.linalg.blas.dtrmm(1.0, root, half, lower=True, side=True)  # (L^T S2) L
+        # L^T S2 L, its lower triangle
+        squares, _ = scipy.linalg.lapack.dsygst(b.matrix, _lower_root(a.matrix), itype=2, lower=True)
     values = scipy.linalg.eigvalsh(squares, overwrite_a=True, check_finite=False)
     return float(np.sqrt(np.clip(values, 0, None)).sum())
 

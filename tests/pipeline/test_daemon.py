@@ -199,7 +199,9 @@ def test_a_training_cancelled_in_the_ui_and_run_again_goes_on_where_it_was(serve
 
 @pytest.mark.long
 def test_the_schedule_retrains_when_a_new_person_came_and_only_then(server: Server, media: Path) -> None:
-    """After the test above. First nothing is new: a tick says so. Then a third person arrives."""
+    """After the test above, whose model is evaluated first: one that is not would be a reason to run. Then nothing is
+    new, and a tick says so. Then a third person arrives."""
+    server.launch("evaluate", EVALUATION)
     before = server.made_by()
     on = {**PLACE, "scheduleName": "weekly_retrain"}
     assert server.ask(START, on=on)["startSchedule"]["__typename"] == "ScheduleStateResult"
