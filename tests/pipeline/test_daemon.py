@@ -215,6 +215,6 @@ def test_the_schedule_retrains_when_a_new_person_came_and_only_then(server: Serv
     after = server.made_by()
     for asset in (*(f"{stage}_checkpoint" for stage in STAGES), "generated_videos", "champion_model"):
         assert after[asset] == run_id != before[asset], asset
-    folder = server.data / "6_checkpoints" / "image" / run_id
+    folder = server.data / "6_checkpoints" / "video" / run_id
     assert json.loads((folder / "summary.json").read_text())["steps"] == STEPS  # what the launchpad had chosen
     wait(lambda: any(t["status"] == "SKIPPED" for t in server.ticks()[:1]), 150)  # and then rests again
