@@ -41,7 +41,7 @@ def evaluate(
     from emo_model.evaluate import ALL, evaluate_methods, write_table
     from emo_model.evaluate import methods as methods_
     from emo_model.evaluate.clips import freeze, prepare
-    from emo_model.evaluate.table import table_1, to_markdown
+    from emo_model.evaluate.table import MAIN, others, table_1, to_markdown
     from emo_model.report import write_report
 
     root = DataRoot.from_environment().require()
@@ -59,7 +59,8 @@ def evaluate(
     out = out or root.part("evaluations", run).parent
     write_table(found, out)
     page = write_report(found, out / "report", root=root.path, overwrite=True)
-    click.echo(to_markdown(table_1(found.rows)))
+    asked = any(row.metric.partition("[")[0] in MAIN for row in found.rows)
+    click.echo(to_markdown(table_1(found.rows) if asked else others(found.rows)))
     click.echo(f"\nprotocol {protocol.name} {protocol.hash}, {len(rows)} clips, {protocol.seconds:.4g} s of each")
     click.echo(page)
 
@@ -117,7 +118,7 @@ def _tell(row: dict[str, Any]) -> None:
 @click.argument("evaluation", required=False, type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Folder, or file; EVALUATION/report otherwise.")
 @click.option("--single-file", is_flag=True, help="Tables and plots without media, as one file to send.")
-@click.option("--overwrite", is_flag=True, help="Replace a report that is there already.")
+@click.option("--overwrite", is_flag=True, help="Replace a report in --out; the evaluation's own is always replaced.")
 def report(evaluation: Path | None, out: Path | None, single_file: bool, overwrite: bool) -> None:
     """The page to open: tables, plots, the worst and best clips to watch, every clip's scores, the protocol.
 
@@ -128,7 +129,7 @@ def report(evaluation: Path | None, out: Path | None, single_file: bool, overwri
     from emo_model.report import newest, read, write_report, write_single_file
 
     root = DataRoot.from_environment()
-    evaluation = evaluation or newest(root.require())
+    evaluation, overwrite = evaluation or newest(root.require()), overwrite or out is None
     found = read(evaluation)
     if single_file:
         click.echo(write_single_file(found, out or evaluation / "report.html", overwrite=overwrite))

@@ -16,8 +16,7 @@ def intervals(
 
     groups: of each observation; statistic: indices of observations, some of them repeated -> its numbers by name. A
     number that fewer than half of the draws have gets no interval, and nothing gets one where there is one group.
-    `around`: values of numbers that resampling shifts: the draws' median is moved there, no end of a positive one's
-    below 0.
+    `around`: values of numbers that resampling shifts: the draws' median is moved there.
     """
     names = sorted(set(groups))
     if len(names) < 2:
@@ -37,6 +36,4 @@ def intervals(
             low, middle, high = (float(v) for v in np.percentile(drawn, (2.5, 50, 97.5)))
             shift = around[name] - middle if around and name in around else 0.0
             found[name] = low + shift, high + shift
-            if around and around.get(name, -1.0) >= 0:
-                found[name] = max(0.0, low + shift), high + shift
     return found

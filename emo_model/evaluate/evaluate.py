@@ -248,7 +248,10 @@ def _intervals(
         return {o: s.value for o, s in found.items() if o in given and s.value is not None and np.isfinite(s.value)}
 
     around = given if family.is_distance else {}
-    return intervals(measured, seen.identities, seen.protocol.bootstrap, seen.protocol.seed, around)
+    found = intervals(measured, seen.identities, seen.protocol.bootstrap, seen.protocol.seed, around)
+    # a distance is never below 0; KID, an unbiased estimate of one, may be
+    positive = {output for output in around if not output.endswith("kid")}
+    return {output: (max(0.0, low) if output in positive else low, high) for output, (low, high) in found.items()}
 
 
 def _clip_scores(family: Family, extractor: Extractor, seen: Pass) -> list[ClipScore]:

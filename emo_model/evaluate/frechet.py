@@ -122,11 +122,11 @@ def _trace_of_root(a: _Spread, b: _Spread) -> float:
         small = a.matrix @ (b.matrix.T if b.is_factor else _lower_root(b.matrix))
         if len(small) <= a.matrix.shape[1] // 2:
             return float(scipy.linalg.svdvals(small, overwrite_a=True, check_finite=False).sum())
-        squares = small @ small.T  # above d / 2 samples, singular values cost four times these eigenvalues
+        # above d / 2 samples, singular values cost four times these eigenvalues
+        squares = scipy.linalg.blas.dsyrk(1.0, small.T, trans=1, lower=True)
     else:
-        root = _lower_root(a.matrix)
-        half = scipy.linalg.blas.dtrmm(1.0, root, b.matrix, lower=True, trans_a=True)  # L^T S2
-        squares = scipy.linalg.blas.dtrmm(1.0, root, half, lower=True, side=True)  # (L^T S2) L
+        # L^T S2 L, its lower triangle. LAPACK reads columns: the transpose of a symmetric matrix has them at no cost
+        squares, _ = scipy.linalg.lapack.dsygst(b.matrix.T, _lower_root(a.matrix), itype=2, lower=True)
     values = scipy.linalg.eigvalsh(squares, overwrite_a=True, check_finite=False)
     return float(np.sqrt(np.clip(values, 0, None)).sum())
 
@@ -138,7 +138,7 @@ def _lower_root(covariance: np.ndarray) -> np.ndarray:
     QR.
     """
     try:
-        return np.linalg.cholesky(covariance)
+        return scipy.linalg.cholesky(covariance.T, lower=True, check_finite=False)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.clip(values, 0, None))

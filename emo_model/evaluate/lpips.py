@@ -61,19 +61,19 @@ def load_lpips(path: Path) -> LPIPS:
 
 
 class PerceptualDistance:
-    """Observes (T,) distances of every frame to the real clip's."""
+    """Observes (T - 1,) distances of every frame to the real clip's; without the first, as in pictures.py."""
 
     def __init__(self, extractor: Extractor) -> None:
         self.network = load_lpips(weights.path(extractor.weights[0]))
 
     @torch.inference_mode()
     def observe(self, video: Video) -> Observation:
-        truth, parts = answered(video), []
-        for start in range(0, len(video.frames), BATCH):
+        truth, parts = answered(video), [torch.zeros(0)]
+        for start in range(1, len(video.frames), BATCH):
             pair = (to_batch(x[start : start + BATCH]) / 127.5 - 1 for x in (video.frames, truth.frames))
             parts.append(self.network(*pair))
-        return Observation(torch.cat(parts).numpy(), np.ones(len(video.frames), bool), "",
-                           np.arange(len(video.frames)) / video.fps)  # fmt: skip
+        found = torch.cat(parts).numpy()
+        return Observation(found, np.ones(len(found), bool), "", np.arange(1, len(video.frames)) / video.fps)
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:
         del real

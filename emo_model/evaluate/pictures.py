@@ -14,13 +14,14 @@ SSIM_SIGMA, SSIM_RADIUS, GREY = 1.5, 5, 127.5  # pixels, pixels, value
 
 
 class Fidelity:
-    """Observes (T, 2) mean squared error and SSIM of every frame against the real clip's."""
+    """Observes (T - 1, 2) mean squared error and SSIM of every frame against the real clip's; without the first, which
+    may be the reference itself."""
 
     def __init__(self, extractor: Extractor) -> None:
         del extractor
 
     def observe(self, video: Video) -> Observation:
-        pairs = zip(video.frames, answered(video).frames, strict=True)
+        pairs = zip(video.frames[1:], answered(video).frames[1:], strict=True)
         return Observation.full(np.array([(mse(a, b), ssim(a, b)) for a, b in pairs]))
 
     def scores(self, real: Sequence[Observation], generated: Sequence[Observation]) -> dict[str, Score]:

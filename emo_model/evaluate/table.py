@@ -13,7 +13,7 @@ from pathlib import Path
 from emo_model.data.records import TABLES
 from emo_model.data.store import write_text
 
-from .controls import HALVES, is_control
+from .controls import GROUND_TRUTH, HALVES, SHUFFLED, is_control
 from .extractors import FAMILIES
 from .methods import sentences
 from .outputs import Evaluation
@@ -75,11 +75,13 @@ def measured(rows: Sequence[EvaluationRow]) -> Grid:
 
 
 def others(rows: Sequence[EvaluationRow]) -> Grid:
-    """Our numbers that the paper's Table 1 does not have, one a line as they are many; dashes are left out."""
+    """Our numbers that the paper's Table 1 does not have, one a line as they are many; dashes are left out. The methods
+    stand next to the ground truth, the other controls behind them."""
     main = {_column(family, rows) for family in MAIN}
     metrics = list(dict.fromkeys(r.metric for r in rows if r.value is not None and r.metric not in main))
     columns = _grid("Also measured", rows, metrics)
-    lines = zip(("metric", *metrics), *columns.rows, strict=True)
+    ordered = sorted(columns.rows, key=lambda column: column[0] != GROUND_TRUTH and 1 + is_control(column[0]))
+    lines = zip(("metric", *metrics), *ordered, strict=True)
     heads, *body = lines
     return Grid(columns.title, heads, tuple(body))
 
@@ -122,11 +124,14 @@ def _plain(method: str) -> str:
 
 
 def counts(rows: Sequence[EvaluationRow]) -> list[str]:
-    """A line a number that not every sample could be used for: no frame without a face is dropped unsaid."""
+    """Which numbers not every sample could be used for, a line a count: no frame without a face is dropped unsaid."""
+    found: dict[tuple[str, int, int], list[str]] = {}
+    for row in rows:
+        if row.value is not None and row.n < row.n_total:
+            found.setdefault((row.method, row.n, row.n_total), []).append(row.metric)
     return [
-        f"{row.method}: {row.metric} is of {row.n} of {row.n_total} samples; in the others nothing was found"
-        for row in rows
-        if row.value is not None and row.n < row.n_total
+        f"{method}: {n} of {n_total} samples could be used for {', '.join(metrics)}"
+        for (method, n, n_total), metrics in found.items()
     ]
 
 
@@ -161,8 +166,8 @@ def _grid(title: str, rows: Sequence[EvaluationRow], metrics: Sequence[str]) -> 
     found = list(dict.fromkeys(row.method for row in rows))
     methods = [m for m in found if is_control(m)] + [m for m in found if not is_control(m)]
     body = [(m, *(_cell(cells.get((m, metric))) for metric in metrics)) for m in methods]
-    # no metric here is a distance: nothing to say about halves
-    body = [line for line in body if line[0] != HALVES or set(line[1:]) != {DASH}]
+    # no metric here is a distance, or hears: nothing to say about halves, or another's voice
+    body = [line for line in body if line[0] not in (HALVES, SHUFFLED) or set(line[1:]) != {DASH}]
     return Grid(title, ("method", *metrics), tuple(body))
 
 

@@ -10,6 +10,7 @@ from emo_model.evaluate.outputs import ClipScore
 from emo_model.evaluate.table import DASH, Grid, measured, others, published
 
 LONGEST = 2000  # lines of the table of clips; all of them are in clips.csv
+_NONE_OF = re.compile(r" \(generated: 0 of \d+\)$")  # the count stands in the cell
 _INTERVAL, _COUNT = re.compile(r" \[[^]]*\]"), re.compile(r" (n=\d+|\(?\d+ of \d+\)?)$")
 
 
@@ -51,7 +52,7 @@ class Notes:
 
     def number(self, reason: str | None) -> int:
         """The number of a reason, which is one line."""
-        text = " ".join((reason or "").split())
+        text = _NONE_OF.sub("", " ".join((reason or "").split()))
         if not text:
             return 0
         if text not in self.texts:

@@ -7,7 +7,11 @@ from emo_pipeline.jobs import retrain
 
 schedules.SCHEDULES[:] = [
     dg.ScheduleDefinition(
-        name="weekly_retrain", job=retrain, cron_schedule="* * * * *", execution_fn=schedules.weekly_retrain
+        name="weekly_retrain",
+        job=retrain,
+        cron_schedule="* * * * *",
+        execution_fn=schedules.weekly_retrain,
+        required_resource_keys={"data"},
     )
 ]
 

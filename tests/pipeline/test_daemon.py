@@ -199,7 +199,9 @@ def test_a_training_cancelled_in_the_ui_and_run_again_goes_on_where_it_was(serve
 
 @pytest.mark.long
 def test_the_schedule_retrains_when_a_new_person_came_and_only_then(server: Server, media: Path) -> None:
-    """After the test above. First nothing is new: a tick says so. Then a third person arrives."""
+    """After the test above, whose model is evaluated first: one that is not would be a reason to run. Then nothing is
+    new, and a tick says so. Then a third person arrives."""
+    server.launch("evaluate", EVALUATION)
     before = server.made_by()
     on = {**PLACE, "scheduleName": "weekly_retrain"}
     assert server.ask(START, on=on)["startSchedule"]["__typename"] == "ScheduleStateResult"
@@ -213,6 +215,6 @@ def test_the_schedule_retrains_when_a_new_person_came_and_only_then(server: Serv
     after = server.made_by()
     for asset in (*(f"{stage}_checkpoint" for stage in STAGES), "generated_videos", "champion_model"):
         assert after[asset] == run_id != before[asset], asset
-    folder = server.data / "6_checkpoints" / "image" / run_id
+    folder = server.data / "6_checkpoints" / "video" / run_id
     assert json.loads((folder / "summary.json").read_text())["steps"] == STEPS  # what the launchpad had chosen
     wait(lambda: any(t["status"] == "SKIPPED" for t in server.ticks()[:1]), 150)  # and then rests again

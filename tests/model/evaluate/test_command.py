@@ -63,6 +63,11 @@ def test_one_folder_is_one_method_under_its_own_name(root: DataRoot) -> None:
     assert list(found.methods) == ["wav2lip"] and found.protocol.clips == ("c0", "c1") and found.protocol.seconds == 1.2
 
 
+def test_a_metric_that_the_paper_does_not_have_is_shown_without_its_table(root: DataRoot) -> None:
+    result = emo(root.path / "methods" / "wav2lip", "--seconds", 1.2, "--metric", "seams")
+    assert "| seam_ratio |" in result.output and "SadTalker" not in result.output
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

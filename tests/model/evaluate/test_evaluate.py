@@ -28,7 +28,7 @@ from emo_model.evaluate.extractors import FAMILIES, Family
 from emo_model.evaluate.methods import sentences
 from emo_model.evaluate.protocol import PinnedExtractor
 from emo_model.evaluate.scores import Observation
-from emo_model.evaluate.table import TABLE_1, TABLE_2, measured, not_measured, published, to_csv
+from emo_model.evaluate.table import TABLE_1, TABLE_2, counts, measured, not_measured, others, published, to_csv
 from emo_model.evaluate.video import Video
 
 from .conftest import COLOUR, MeanColour, measure, protocol
@@ -207,6 +207,17 @@ def test_a_cell_shows_found_of_offered_and_a_dash_its_reason() -> None:
     assert grid.heads == ("method", "fid", "syncnet", "f_sim[dlib-resnet]", "fvd", "e_fid[blendshapes]")
     assert grid.rows == (("ours", "–", "–", "81.23 3 of 9", "–", "– (0 of 9)"),)
     assert "fid: no weights: emo weights get inception" in not_measured(rows)
+
+
+def test_methods_stand_next_to_the_ground_truth_and_one_count_is_said_once() -> None:
+    values = {"extractor": "face-landmarker", "value": 1.5}
+    rows = [
+        row(metric, method=method, **values)
+        for method in (GROUND_TRUTH, COPY, "ours", "hallo")
+        for metric in ("head_velocity", "blink_rate")
+    ]
+    assert others(rows).heads == ("metric", GROUND_TRUTH, "ours", "hallo", COPY)
+    assert counts(rows[4:6]) == ["ours: 3 of 9 samples could be used for head_velocity, blink_rate"]
 
 
 def test_the_papers_numbers_are_typed_in_right() -> None:

@@ -262,8 +262,10 @@ def texture(count: int, seed: int = 0) -> np.ndarray:
 def test_psnr_of_a_known_error() -> None:
     truth = texture(4)
     metric = pictures.Fidelity(PIXELS)
-    scores = metric.scores([], [metric.observe(clip(truth + 5, truth))])
-    assert scores["psnr"].value == pytest.approx(20 * np.log10(255 / 5))
+    answer = truth + 5
+    answer[0] = truth[0]  # the reference itself: it is no answer
+    scores = metric.scores([], [metric.observe(clip(answer, truth))])
+    assert scores["psnr"].value == pytest.approx(20 * np.log10(255 / 5)) and scores["psnr"].n == 3
     same = metric.scores([], [metric.observe(clip(truth))])
     assert same["ssim"].value == pytest.approx(1.0)
     assert same["psnr"].value is None and "equals the real one" in (same["psnr"].reason or "")

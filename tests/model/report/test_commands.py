@@ -36,8 +36,10 @@ def test_the_newest_evaluation_becomes_a_report_and_one_file(root: DataRoot, eva
     evaluation.write(folder)
     result = emo("report")
     assert result.output.strip() == str(folder / "report" / "index.html") and (folder / "report" / "media").is_dir()
-    assert "run: emo report --overwrite" in emo("report").stderr
-    assert emo("report", "--overwrite").exit_code == 0
+    assert emo("report").exit_code == 0  # emo evaluate writes one there, too: it is in nobody's way
+    assert emo("report", "--out", root.path / "elsewhere").exit_code == 0
+    assert "run: emo report --overwrite" in emo("report", "--out", root.path / "elsewhere").stderr
+    assert emo("report", "--out", root.path / "elsewhere", "--overwrite").exit_code == 0
     alone = emo("report", folder, "--single-file", "--out", root.path / "to send.html")
     assert alone.exit_code == 0 and (root.path / "to send.html").stat().st_size < 200_000
 
