@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from emo_model.evaluate import Protocol, VideoPair
     from emo_model.figures import Row
 
-GUIDANCE = "Classifier-free guidance: one scale, or one a condition as motion=1.5,reference=2,audio=3.5,speed=1; 1: none."
+GUIDANCE = "Classifier-free guidance: one scale, or one a condition as motion=1.5,reference=2,audio=3.5; 1: none."
 OURS, CHAMPION = RESERVED = "ours", "champion"
 
 
