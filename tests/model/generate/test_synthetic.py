@@ -36,7 +36,8 @@ def test_a_file_says_what_made_it_in_tags_and_in_xmp(model, portrait, voice, tmp
         said, made = container.metadata["comment"].split(" {", 1)
     made = json.loads("{" + made)
     assert said.startswith("Synthetic") and (made["seed"], made["sampler"], made["steps"]) == (7, "unipc", 1)
-    assert made["guidance"] == {"reference": 2, "audio": 3, "speed": 1, "motion": 1} and made["speed"]["speeds"] == [0.5, 1.0]
+    assert made["guidance"] == {"reference": 2, "audio": 3, "speed": 1, "motion": 1}
+    assert made["speed"]["speeds"] == [0.5, 1.0]
     assert (made["checkpoint"], made["checkpoint_sha256"]) == (model.folder.name, model.sha256)
     name, content = boxes(tmp_path / "out.mp4")[-1]
     assert name == b"uuid" and content[:16] == XMP_UUID
