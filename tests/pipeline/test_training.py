@@ -74,7 +74,7 @@ def test_the_launchpads_numbers_reach_the_trainer_and_mlflow(root: DataRoot, dat
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"noise": "blue"}, "'sd15', 'velocity' or 'modern', got 'blue'"),
+        ({"noise": "blue"}, "'sd15', 'velocity', 'clean' or 'modern', got 'blue'"),
         ({"changed": {"ema": 0.9}}, "no number 'ema'"),
         ({"changed": {"accumulate": {"a": 1}}}, "accumulate of training"),
     ],
