@@ -13,7 +13,7 @@ from emo_model.talking_set.motion import speeds
 Array = NDArray[np.float64]
 
 CONE = 32.0  # degrees to either side that a head turns
-SPEEDS = (0.1, 3.0)  # degrees a frame: a clip's own speed is drawn from here
+SPEEDS = (0.2, 5.0)  # degrees a frame: a clip's own speed is drawn from here
 RADIUS = (0.28, 0.33)  # of a head, in picture widths
 SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
 EDGE = 0.02
@@ -63,7 +63,7 @@ def _centres(frames: int, radius: float, rng: np.random.Generator) -> Array:
     sway = rng.uniform(*SWAY)
     room = 0.5 - radius - EDGE
     drift = 0.7 * room * np.stack([_smooth_noise(frames, 45.0, rng) for _ in range(2)], 1)
-    quick = sway * np.stack([_smooth_noise(frames, 10.0, rng) for _ in range(2)], 1)
+    quick = sway * np.stack([_smooth_noise(frames, 6.0, rng) for _ in range(2)], 1)
     return 0.5 + np.clip(drift + quick, -room, room)
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from torch import Tensor
 
 from emo_model import diffusion
 from emo_model.data.store import atomic, write_json, write_text
+from emo_model.data.workers import Workers
 from emo_model.errors import UserError
 from emo_model.evaluate.table import Grid, to_markdown
 from emo_model.networks.config import TINY_NETWORK, SpeedBuckets
@@ -36,7 +37,7 @@ from emo_model.train.checkpoint import load_network
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.loop import train
 from emo_model.true_world import bars, estimator
-from emo_model.true_world.answers import QUICK, Answers, Asker, Sizes
+from emo_model.true_world.answers import EXACT, QUICK, Answers, Asker, Sizes
 from emo_model.true_world.base_weights import pretrained
 from emo_model.true_world.clips import FRAMES, WorldClips
 from emo_model.true_world.videos import How, Without
@@ -49,7 +50,7 @@ BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
 NETWORK = TINY_NETWORK.model_copy(
     update={
         "image_size": 48,
-        "channels": (32, 64),
+        "channels": (64, 64),
         "attention": (False, True),
         "audio_token_width": 32,
         "audio_hidden": 24,
@@ -57,13 +58,13 @@ NETWORK = TINY_NETWORK.model_copy(
     }
 )
 TRAIN = TrainConfig(
-    image=StageTraining(steps=1600, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=2500, batch_size=4, learning_rate=5e-3),
-    speed=StageTraining(steps=700, batch_size=4, learning_rate=2e-3),
+    image=StageTraining(steps=1200, batch_size=16, learning_rate=2e-3),
+    video=StageTraining(steps=2000, batch_size=4, learning_rate=5e-3),
+    speed=StageTraining(steps=500, batch_size=4, learning_rate=2e-3),
     optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995,
-    checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.25,
+    checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.15,
 )  # fmt: skip
-VERSION = 1  # of people, paths, voices and pixels
+VERSION = 2  # of people, paths, voices and pixels
 TRAINING_PEOPLE, HELD_OUT_PEOPLE = 3000, 50
 HELD_OUT_SEED = 777
 ESTIMATOR_STEPS = 5000
@@ -107,7 +108,7 @@ class World:
     threads: int | None = None
     train: TrainConfig = TRAIN
     estimator_steps: int = ESTIMATOR_STEPS
-    base_steps: int = 1500
+    base_steps: int = 1000
     films: int = 40  # on which the estimator's own errors are measured
     exact_steps: int = 40  # of DDIM (section 4.1): what the fewer steps of all else are checked against
 
@@ -118,11 +119,7 @@ class World:
         if not path.is_file():
             self.say("encoding the recordings")
             known, unseen = recordings(self.samples)
-            made = {"known": voices(known, TEMPI), "unseen": voices(unseen)}
-            arrays = {f"{kind}{k}_{what}": getattr(v, what) for kind, vs in made.items() for k, v in enumerate(vs)
-                      for what in ("features", "mouth")}  # fmt: skip
-            with atomic(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)
+            self.keep_voices(voices(known, TEMPI), voices(unseen))
         with np.load(path) as found:
             read = lambda kind: [  # noqa: E731
                 Voice(found[f"{kind}{k}_features"], found[f"{kind}{k}_mouth"])
@@ -130,6 +127,14 @@ class World:
                 if f"{kind}{k}_mouth" in found.files
             ]
             return read("known"), read("unseen")
+
+    def keep_voices(self, known: Sequence[Voice], unseen: Sequence[Voice]) -> None:
+        """As OUT/voices.npz."""
+        named = {"known": known, "unseen": unseen}
+        arrays = {f"{kind}{k}_{what}": getattr(v, what) for kind, vs in named.items() for k, v in enumerate(vs)
+                  for what in ("features", "mouth")}  # fmt: skip
+        with atomic(self.out / "voices.npz") as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)
 
     @cached_property
     def speeds(self) -> np.ndarray:
@@ -246,6 +251,22 @@ class Seed:
         return found
 
 
+Question: TypeAlias = tuple[Model, Sizes]
+
+
+@dataclass(frozen=True)
+class Work:
+    """All that is asked of one seed's models."""
+
+    seed: Seed
+    questions: list[Question]
+    how: How
+
+    def done(self) -> dict[str, Answers]:
+        """By model."""
+        return {model.name: self.seed.answers(model, sizes, self.how) for model, sizes in self.questions}
+
+
 def sheet(path: Path, pixels: Tensor, videos: int = 8, columns: int = 12) -> None:
     """The first videos of (V, T, 3, S, S), a row each, frames spread over their time."""
     rows = pixels[:videos, torch.linspace(0, pixels.shape[1] - 1, columns).long()]
@@ -335,36 +356,52 @@ def side_by_side(title: str, answers: dict[str, Answers]) -> Grid:
 
 
 def prove(
-    world: World, seeds: int, how: How = HOW, sizes: Sizes = WHOLE_SIZES, small: Sizes = QUICK, ablations: bool = True
+    world: World,
+    seeds: int,
+    how: How = HOW,
+    sizes: Sizes = WHOLE_SIZES,
+    small: Sizes = QUICK,
+    exact: Sizes = EXACT,
+    ablations: bool = True,
+    jobs: int = 0,
 ) -> list[Bar]:
-    """Train, ask, write OUT/proof.md and .json; returns the bars. UserError where OUT is of other numbers."""
+    """Train, ask, write OUT/proof.md and .json; returns the bars. UserError where OUT is of other numbers.
+
+    jobs: seeds at a time, each in a process of its own; 0: one after another in this one.
+    """
     _begin(world)
-    asked = [Seed(world, number) for number in range(seeds)]
     # On people, poses and paths it never saw, and before anything is measured with it.
     errors = bars.estimator_errors(world.estimator, seeded(NETWORK, 0), world.speeds, world.films)
     world.say("the estimator's own errors: " + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
-    whole = [seed.answers(WHOLE, sizes, how) for seed in asked]
-    none = [seed.answers(NO_SPEED, sizes, how) for seed in asked]
-    found = [*bars_of_estimator(errors, seeds), *bars_of(whole, none)]
-    heads = ("", "bar", *(f"seed {seed.number}" for seed in asked), "")
-    lines = tuple((b.letter, b.wanted, *b.values, "yes" if b.met else "NO") for b in found)
+    questions: list[list[Question]] = [[(WHOLE, sizes), (NO_SPEED, sizes)] for _ in range(seeds)]
+    broken = (replace(WHOLE, name="whole, asked as little", trained=None), *ABLATIONS)
+    fewer = [Model(f"whole, {steps} steps of DDIM", steps=steps) for steps in (how.steps, world.exact_steps)]
+    if ablations:
+        questions[0] += [*((model, small) for model in broken), *((model, exact) for model in fewer)]
+    # A process makes its own of what is cached here.
+    work = [Work(Seed(replace(world) if jobs else world, k), asked, how) for k, asked in enumerate(questions)]
+    answers: dict[int, dict[str, Answers]] = {}
+    with Workers(jobs) as workers:
+        for each, found in workers.run("proof", Work.done, work):
+            if found is None:
+                raise UserError(f"the process of seed {each.seed.number} died; run the same command again: it goes on")
+            answers[each.seed.number] = found
+    whole, none = ([answers[k][model.name] for k in range(seeds)] for model in (WHOLE, NO_SPEED))
+    bars_found = [*bars_of_estimator(errors, seeds), *bars_of(whole, none)]
+    heads = ("", "bar", *(f"seed {k}" for k in range(seeds)), "")
+    lines = tuple((b.letter, b.wanted, *b.values, "yes" if b.met else "NO") for b in bars_found)
     grids = [Grid("The small true world: each control on people and voices never seen", heads, lines)]
     if ablations:
-        models = (replace(WHOLE, name="whole, asked as little", trained=None), *ABLATIONS)
-        broken = {model.name: asked[0].answers(model, small, how) for model in models}
-        title = f"What breaks when a part is broken (seed 0, {small.pairs} pairs, short videos)"
-        few = replace(small, pairs=-(-small.pairs // 3))
-        exact = [Model(f"whole, {steps} steps of DDIM", steps=steps) for steps in (how.steps, world.exact_steps)]
-        checked = {model.name: asked[0].answers(model, few, how) for model in exact}
-        grids += [
-            side_by_side(title, broken),
-            side_by_side(f"Do fewer steps measure the same? ({few.pairs} pairs)", checked),
-        ]
+        titles = {
+            f"What breaks when a part is broken (seed 0, {small.pairs} pairs, short videos)": broken,
+            f"Do fewer steps measure the same? (seed 0, {exact.pairs} pairs)": fewer,
+        }
+        grids += [side_by_side(title, {m.name: answers[0][m.name] for m in models}) for title, models in titles.items()]
     text = "\n\n".join(f"### {grid.title}\n\n{to_markdown(grid)}" for grid in grids)
     write_text(world.out / "proof.md", text + "\n")
-    write_json(world.out / "proof.json", {"bars": [asdict(b) for b in found], "whole": [asdict(a) for a in whole]})
+    write_json(world.out / "proof.json", {"bars": [asdict(b) for b in bars_found], "whole": [asdict(a) for a in whole]})
     world.say(text)
-    return found
+    return bars_found
 
 
 def _begin(world: World) -> None:

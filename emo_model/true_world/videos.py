@@ -18,7 +18,7 @@ from emo_model.generate.sampler import guided, nearby, noise
 from emo_model.networks.emo import EMO
 
 Without = Literal["nothing", "reference", "audio", "speed", "motion", "mask"]
-GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=1.6)
+GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=2.0)
 
 
 @dataclass(frozen=True)

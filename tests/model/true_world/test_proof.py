@@ -53,7 +53,7 @@ def world(tmp_path):
 def finished(tmp_path_factory):
     """Of one seed, with all ablations, and what it found."""
     world = without_recordings(tmp_path_factory.mktemp("proof") / "out")
-    return world, proof.prove(world, 1, HOW, FEW, FEW)
+    return world, proof.prove(world, 1, HOW, FEW, FEW, FEW)
 
 
 def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(finished):
@@ -79,7 +79,7 @@ def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monke
     pictures = world.out / "seed-0" / "pictures"
     assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
     monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
-    again = proof.prove(world, 1, HOW, FEW, FEW)
+    again = proof.prove(world, 1, HOW, FEW, FEW, FEW)
     assert [bar.met for bar in again] == [bar.met for bar in found]
 
 
@@ -99,6 +99,17 @@ def test_killed_between_two_models_it_goes_on(world, monkeypatch):
     proof.prove(world, 1, HOW, FEW, ablations=False)
     assert (world.out / "proof.md").is_file()
     assert (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text() == trained
+
+
+def test_seeds_in_processes_of_their_own_answer_as_one_after_another(tmp_path):
+    found = []
+    for jobs in (0, 2):
+        world = without_recordings(tmp_path / str(jobs))
+        world.keep_voices(*world.voices)
+        proof.prove(replace(world, say=print), 2, HOW, FEW, ablations=False, jobs=jobs)
+        found.append([json.loads(path.read_text())["answers"] for path in sorted(world.out.rglob("answers/*.json"))])
+    assert len(found[0]) == 4
+    assert str([{**a, "seconds": 0} for a in found[0]]) == str([{**a, "seconds": 0} for a in found[1]])  # holds NaN
 
 
 def test_a_proof_of_other_numbers_is_refused_and_kept(world):
