@@ -18,19 +18,61 @@ from emo_model.train.sharding import part_of
 Groups = Iterable[Mapping[str, Any]]
 
 
+class Matrices(torch.optim.Optimizer):
+    """torch.optim.Muon in float32, all matrices of a shape at once; a convolution's filters are its matrix's rows.
+
+    torch steps them one by one in bfloat16, which a CPU without such instructions emulates: half of a small network's
+    training step (emo_model/LOG.md). Steps are as large as AdamW's: Liu et al. 2025, "Muon is scalable", section 2.2.
+    """
+
+    def __init__(self, groups: Groups, rate: float, weight_decay: float, momentum: float = 0.95) -> None:
+        super().__init__(groups, {"lr": rate, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        """One step of every parameter that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[tuple[nn.Parameter, Tensor]]] = {}
+            for parameter in (p for p in group["params"] if p.grad is not None):
+                state, gradient = self.state[parameter], parameter.grad
+                if "momentum_buffer" not in state:
+                    state["momentum_buffer"] = torch.zeros_like(gradient)
+                buffer = state["momentum_buffer"].lerp_(gradient, 1 - group["momentum"])
+                ahead = gradient.lerp(buffer, group["momentum"])  # Nesterov's
+                by_shape.setdefault(parameter.shape, []).append((parameter, ahead.flatten(1)))
+            for shape, each in by_shape.items():
+                steps = orthogonal(torch.stack([ahead for _, ahead in each]))
+                size = group["lr"] * 0.2 * max(steps.shape[1:]) ** 0.5
+                for (parameter, _), step in zip(each, steps, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"])
+                    parameter.add_(step.reshape(shape), alpha=-size)
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """(K, A, B) -> the same with singular values of about 1: five of Newton and Schulz's steps (Jordan et al. 2024)."""
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.mT if tall else matrices
+    x = x / x.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
+    for _ in range(5):
+        gram = x @ x.mT
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.mT if tall else x
+
+
 class Muon:
-    """torch's Muon for matrices, as one optimizer with torch's AdamW for all else: it takes no other shapes.
+    """Muon for matrices and convolutions, as one optimizer with torch's AdamW for all else.
 
     Its steps are scaled to be as large as AdamW's would be (Liu et al. 2025, "Muon is scalable"), so both share a rate.
     """
 
     def __init__(self, groups: Groups, rate: float, **adamw: Any) -> None:
         def split(matrices: bool) -> list[dict[str, Any]]:
-            return [{**group, "params": [p for p in group["params"] if (p.ndim == 2) == matrices]} for group in groups]
+            return [{**group, "params": [p for p in group["params"] if (p.ndim > 1) == matrices]} for group in groups]
 
-        decay = adamw["weight_decay"]
-        of_matrices = torch.optim.Muon(split(True), rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
-        self._both = (of_matrices, torch.optim.AdamW(split(False), rate, **adamw))
+        self._both = (
+            Matrices(split(True), rate, adamw["weight_decay"]),
+            torch.optim.AdamW(split(False), rate, **adamw),
+        )
         self.param_groups = [group for each in self._both for group in each.param_groups]
         self.state = self._both[1].state = self._both[0].state  # by parameter, and no parameter is in both
 

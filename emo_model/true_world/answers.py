@@ -79,31 +79,38 @@ class Asker:
             found.speed["none"] = measures.table_2(measures.head_speed(seen.euler)[:, SETTLED:])
             return found
         usual = float(np.median(self.speeds))
-        pixels, seen = made("talk", chosen.asked(usual, frames=sizes.talk))
-        found.person = float(measures.knows_person(seen.traits.mean(1), self.gallery, chosen.own).mean())
+        pixels, talk = made("talk", chosen.asked(usual, frames=sizes.talk))
+        found.person = float(measures.knows_person(talk.traits.mean(1), self.gallery, chosen.own).mean())
         voice = chosen.mouth[:, : sizes.talk]
-        found.mouth = float(measures.mouth_follows(seen.mouth, voice).mean())
-        found.mouth_others = float(measures.mouth_follows(seen.mouth, np.roll(voice, 7, axis=0)).mean())
+        found.mouth = float(measures.mouth_follows(talk.mouth, voice).mean())
+        found.mouth_others = float(measures.mouth_follows(talk.mouth, np.roll(voice, 7, axis=0)).mean())
         found.seam = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
         for number in sizes.speeds:
             speed = self.speeds[number]
             _, seen = made(f"speed {speed:.2f}", chosen.asked(speed, frames=sizes.turn))
             found.speed[f"{speed:.2f}"] = measures.table_2(measures.head_speed(seen.euler)[:, SETTLED:])
-        self._regions(found, chosen, usual, sizes, made)
+        # The narrow region is the usual one: the talking videos began so.
+        self.keep("region narrow", pixels[:, : sizes.place])
+        self._regions(found, chosen, usual, sizes, made, talk.boxes)
         if sizes.minutes:
             self._minutes(found, emo, usual, sizes, made)
         return found
 
-    def _regions(self, found: Answers, chosen: Pairs, speed: float, sizes: Sizes, made: Callable) -> None:
+    def _regions(
+        self, found: Answers, chosen: Pairs, speed: float, sizes: Sizes, made: Callable, narrow: NDArray[np.float64]
+    ) -> None:
         regions = {name: np.repeat(np.array([box]), len(chosen.own), 0) for name, box in PLACES.items()}
         regions |= {name: scaled(chosen.places, factor) for name, factor in SIZES.items()}
         centres, sways = {}, {}
         for name, region in regions.items():
-            _, seen = made(f"region {name}", chosen.asked(speed, region, sizes.place))
-            centre = (seen.boxes[..., :2] + seen.boxes[..., 2:]) / 2
+            boxes = narrow[:, : sizes.place]
+            if name != "narrow":
+                _, seen = made(f"region {name}", chosen.asked(speed, region, sizes.place))
+                boxes = seen.boxes
+            centre = (boxes[..., :2] + boxes[..., 2:]) / 2
             centres[name], sways[name] = centre.mean(1), measures.sway(centre)
             found.inside[name], found.sway[name] = (
-                float(measures.inside(seen.boxes, region).mean()),
+                float(measures.inside(boxes, region).mean()),
                 float(sways[name].mean()),
             )
         moved = PLACES["right"][0] - PLACES["left"][0]

@@ -12,8 +12,8 @@ from emo_model.talking_set.motion import speeds
 
 Array = NDArray[np.float64]
 
-CONE = 32.0  # degrees to either side that a head turns
-SPEEDS = (0.2, 5.0)  # degrees a frame: a clip's own speed is drawn from here
+CONE = 36.0  # degrees to either side that a head turns
+SPEEDS = (0.3, 6.0)  # degrees a frame: a clip's own speed is drawn from here
 RADIUS = (0.28, 0.33)  # of a head, in picture widths
 SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
 EDGE = 0.02

@@ -2,6 +2,7 @@
 
     OUT/voices.npz                  features and mouth openings of the recordings
     OUT/estimator.safetensors       fitted on rendered frames before any model; its own errors are bars, too
+    OUT/base                        what every seed starts from, as EMO starts from Stable Diffusion
     OUT/seed-S/MODEL/STAGE          training runs (section 3.3); ablations branch from the whole model's stages
     OUT/seed-S/answers/MODEL.json   what was measured of a model (answers.py)
     OUT/seed-S/pictures/MODEL/*.png what was looked at: a video a row
@@ -49,7 +50,7 @@ BEFORE: dict[StageName, StageName] = {"video": "image", "speed": "video"}
 
 NETWORK = TINY_NETWORK.model_copy(
     update={
-        "image_size": 48,
+        "image_size": 40,
         "channels": (64, 64),
         "attention": (False, True),
         "audio_token_width": 32,
@@ -58,16 +59,16 @@ NETWORK = TINY_NETWORK.model_copy(
     }
 )
 TRAIN = TrainConfig(
-    image=StageTraining(steps=1200, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=2000, batch_size=4, learning_rate=5e-3),
-    speed=StageTraining(steps=500, batch_size=4, learning_rate=2e-3),
+    image=StageTraining(steps=900, batch_size=16, learning_rate=2e-3),
+    video=StageTraining(steps=1500, batch_size=2, learning_rate=5e-3),
+    speed=StageTraining(steps=400, batch_size=2, learning_rate=2e-3),
     optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995,
     checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.15,
 )  # fmt: skip
-VERSION = 2  # of people, paths, voices and pixels
+VERSION = 3  # of people, paths, voices and pixels
 TRAINING_PEOPLE, HELD_OUT_PEOPLE = 3000, 50
 HELD_OUT_SEED = 777
-ESTIMATOR_STEPS = 5000
+ESTIMATOR_STEPS = 4000
 HOW, WHOLE_SIZES = How(), Sizes()
 
 
@@ -108,7 +109,7 @@ class World:
     threads: int | None = None
     train: TrainConfig = TRAIN
     estimator_steps: int = ESTIMATOR_STEPS
-    base_steps: int = 1000
+    base_steps: int = 600
     films: int = 40  # on which the estimator's own errors are measured
     exact_steps: int = 40  # of DDIM (section 4.1): what the fewer steps of all else are checked against
 
@@ -168,6 +169,21 @@ class World:
         return found.eval().requires_grad_(False)
 
     @cached_property
+    def base(self) -> Path:
+        """Where stage 1 starts, as from Stable Diffusion: both UNets are one that knows the world's stills."""
+        folder = self.out / "base"
+        if not folder.is_dir():
+            self.say("learning the world's stills")
+            scheduler = diffusion.schedule(diffusion.RECIPES[self.train.noise])
+            if self.threads:
+                torch.set_num_threads(self.threads)
+            emo = pretrained(
+                NETWORK, scheduler, self.base_steps, report=lambda step, loss: self.say(f"  base {step}: {loss:.3f}")
+            )
+            checkpoint.save(folder, emo, scheduler, {"stage": None, "step": 0, "seed": 0})
+        return folder
+
+    @cached_property
     def asker(self) -> Asker:
         """The test set."""
         size = NETWORK.image_size
@@ -189,32 +205,13 @@ class Seed:
     def folder(self) -> Path:
         return self.world.out / f"seed-{self.number}"
 
-    def base(self) -> Path:
-        """The start of stage 1: both UNets from one that knows the world's stills."""
-        folder = self.folder / "base"
-        if not folder.is_dir():
-            scheduler = diffusion.schedule(diffusion.RECIPES[self.world.train.noise])
-            if self.world.threads:
-                torch.set_num_threads(self.world.threads)
-            emo = pretrained(
-                NETWORK,
-                scheduler,
-                self.world.base_steps,
-                seed=self.number,
-                report=lambda step, loss: self.world.say(f"  seed {self.number}, base {step}: loss {loss:.3f}"),
-            )
-            checkpoint.save(folder, emo, scheduler, {"stage": None, "step": 0, "seed": self.number})
-        return folder
-
     def checkpoint(self, stage: StageName, model: Model = WHOLE) -> Path:
         """Trained where it is not; a finished one is returned at once."""
         own = stage == "speed"
         chosen = (model.trained if own else None) or stages.stage(stage)
         run_dir = self.folder / (model.name if own else WHOLE.name).replace(" ", "_") / stage
-        start = self.checkpoint(BEFORE[stage]) if stage in BEFORE else None
+        start = self.checkpoint(BEFORE[stage]) if stage in BEFORE else self.world.base
         known, unseen = self.world.voices
-        if stage == "image" and self.world.base_steps:
-            start = self.base()
         spec = RunSpec(
             stage=stage, start=start, manifest=Path(), root=Path(), run_dir=run_dir, seed=self.number,
             threads=self.world.threads, speed_buckets=self.world.buckets if stage == "speed" else None,
@@ -370,6 +367,7 @@ def prove(
     jobs: seeds at a time, each in a process of its own; 0: one after another in this one.
     """
     _begin(world)
+    _ = world.base  # once, before seeds in other processes want it
     # On people, poses and paths it never saw, and before anything is measured with it.
     errors = bars.estimator_errors(world.estimator, seeded(NETWORK, 0), world.speeds, world.films)
     world.say("the estimator's own errors: " + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
@@ -407,7 +405,10 @@ def prove(
 def _begin(world: World) -> None:
     """UserError where OUT holds a proof of other numbers: nothing of it would belong to this one."""
     network, training = (json.loads(numbers.model_dump_json()) for numbers in (NETWORK, world.train))
-    made_of = {"world": VERSION, "estimator_steps": world.estimator_steps, "network": network, "train": training}
+    made_of = {
+        "world": VERSION, "estimator_steps": world.estimator_steps, "base_steps": world.base_steps, "network": network,
+        "train": training,
+    }  # fmt: skip
     path = world.out / "made_of.json"
     before = json.loads(path.read_text()) if path.is_file() else made_of
     if other := ", ".join(name for name in made_of if before.get(name) != made_of[name]):

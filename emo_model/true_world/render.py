@@ -11,9 +11,9 @@ from torch import Tensor
 
 from emo_model.true_world.people import ASPECT, HAIR, HAIRLINE, SKIN, WALL
 
-EYES, EYE = ((-0.38, -0.12), (0.38, -0.12)), 0.15
-MOUTH, MOUTH_WIDTH, MOUTH_SHUT, MOUTH_OPEN = 0.48, 0.36, 0.05, 0.27  # y, half width, half heights
-INK, LIPS, NOSE = (0.05, 0.05, 0.1), (0.35, 0.0, 0.08), (0.0, 0.14)
+EYES, EYE = ((-0.4, -0.14), (0.4, -0.14)), 0.2
+MOUTH, MOUTH_WIDTH, MOUTH_SHUT, MOUTH_OPEN = 0.5, 0.42, 0.05, 0.33  # y, half width, half heights
+INK, LIPS, NOSE = (0.05, 0.05, 0.1), (0.35, 0.0, 0.08), (0.0, 0.12)
 
 
 def render(
@@ -50,7 +50,7 @@ def render(
     front = (pz > 0).float()
     for ex, ey in EYES:
         face = _over(face, _colour(INK), front * inside(EYE - torch.hypot(px - ex, py - ey)))
-    face = _over(face, skin * 0.75, front * inside(0.1 - torch.hypot(px - NOSE[0], py - NOSE[1])))
+    face = _over(face, skin * 0.6, front * inside(0.13 - torch.hypot(px - NOSE[0], py - NOSE[1])))
     height = MOUTH_SHUT + MOUTH_OPEN * torch.from_numpy(mouth).float()[:, None, None]
     lips = torch.hypot(px / MOUTH_WIDTH, (py - MOUTH) / height)
     face = _over(face, _colour(LIPS), front * inside((1 - lips) * height))

@@ -173,14 +173,14 @@ def test_8_bit_moments_learn_as_float32_ones_do(tmp_path):
 # ---- Muon ----
 
 
-def test_muon_takes_the_matrices_adamw_the_rest_and_a_run_resumes_bit_for_bit(tmp_path):
+def test_muon_takes_matrices_and_convolutions_adamw_the_rest_and_a_run_resumes_bit_for_bit(tmp_path):
     config = CONFIG.model_copy(update={"optimizer": "muon"})
     whole, _ = whole_and_resumed(tmp_path, config=config)
     slots: dict[str, set[str]] = {}
     for full in load_file(whole / "training/optimizer.safetensors"):
         name, slot = full.rsplit(":", 1)
         slots.setdefault(name, set()).add(slot)
-    matrices = {name for name, p in seeded(SMALL, 0).named_parameters() if name in slots and p.ndim == 2}
+    matrices = {name for name, p in seeded(SMALL, 0).named_parameters() if name in slots and p.ndim > 1}
     assert matrices and matrices == {name for name, found in slots.items() if found == {"momentum_buffer"}}
     assert all(slots[name] == {"exp_avg", "exp_avg_sq", "step"} for name in slots.keys() - matrices)
     with pytest.raises(UserError, match="begun with optimizer muon, and adamw cannot read its states"):
@@ -204,6 +204,25 @@ def test_a_step_of_muon_is_as_large_as_adamws():
     assert matrix.square().mean().sqrt().item() == pytest.approx(0.2 * 1e-2, rel=0.25)
     muon.zero_grad()
     assert matrix.grad is None
+
+
+def test_muon_steps_as_torchs_own_does():
+    """Which takes matrices alone, and its steps in bfloat16."""
+    generator = torch.Generator().manual_seed(0)
+    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in ((64, 32), (64, 32), (8, 96))]
+    filters = torch.nn.Parameter(torch.randn(8, 4, 3, 3, generator=generator))
+    theirs = [torch.nn.Parameter(p.detach().flatten(1).clone()) for p in (*ours, filters)]
+    before = [p.detach().clone() for p in theirs]
+    muon = optimizer.Matrices([{"params": [*ours, filters]}], 1e-2, weight_decay=0.1)
+    torchs = torch.optim.Muon(theirs, 1e-2, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    for _ in range(3):
+        for own, other in zip((*ours, filters), theirs, strict=True):
+            own.grad = torch.randn(own.shape, generator=generator)
+            other.grad = own.grad.flatten(1).clone()
+        muon.step()
+        torchs.step()
+    for own, other, start in zip((*ours, filters), theirs, before, strict=True):
+        assert (own.flatten(1) - other).norm() < 0.02 * (other - start).norm()
 
 
 def test_states_with_an_int_and_a_shared_table_come_back_as_they_were(tmp_path):

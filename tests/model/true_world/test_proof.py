@@ -64,7 +64,7 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
         trains = {"temporal_modules", "speed_layers"} | ({"audio_layers"} if "Audio" in model.name else set())
         assert set(record["moved"]) == trains == set(record["trains"])
     assert {path.name for path in seed.folder.iterdir()} == {
-        "Audio_Layers_trained_in_stage_3", "speeds_shuffled_in_training", "base", "whole", "answers", "pictures",
+        "Audio_Layers_trained_in_stage_3", "speeds_shuffled_in_training", "whole", "answers", "pictures",
     }  # fmt: skip
     assert [path.name for path in (seed.folder / "speeds_shuffled_in_training").iterdir()] == ["speed"]
 

@@ -11,7 +11,7 @@ from emo_model.train.stages import IMAGE, SPEED
 from emo_model.true_world.clips import FRAMES, WorldClips
 from emo_model.true_world.paths import CONE, path
 from emo_model.true_world.people import ASPECT, HAIR, HAIRLINE, SKIN, WALL, distances, people
-from emo_model.true_world.render import box, render
+from emo_model.true_world.render import MOUTH, box, render
 from emo_model.true_world.voices import Voice, mouth_of
 
 STILL = Rotation.identity(1)
@@ -80,7 +80,7 @@ def test_turning_moves_the_face_across_the_head(axis, moved):
 
     turned = middle(Rotation.from_euler(axis, [[20]], degrees=True))
     still = middle(STILL)
-    mouth = np.array([0.0, 0.48, np.sqrt(1 - 0.48**2)])
+    mouth = np.array([0.0, MOUTH, np.sqrt(1 - MOUTH**2)])
     expected = Rotation.from_euler(axis, 20, degrees=True).apply(mouth) - mouth
     shift = (turned - still) / (0.25 * 64)  # rows, columns in radii
     assert shift[moved] == pytest.approx(expected[1 - moved] * (0.8 if moved else 1.0), abs=0.12)
