@@ -60,8 +60,8 @@ NETWORK = TINY_NETWORK.model_copy(
 )
 TRAIN = TrainConfig(
     image=StageTraining(steps=900, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=1500, batch_size=2, learning_rate=5e-3),
-    speed=StageTraining(steps=400, batch_size=2, learning_rate=2e-3),
+    video=StageTraining(steps=2000, batch_size=2, learning_rate=5e-3),
+    speed=StageTraining(steps=500, batch_size=2, learning_rate=2e-3),
     optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995,
     checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.15,
 )  # fmt: skip
@@ -84,16 +84,17 @@ class Model:
     shuffled: bool = False
     without: Without = "nothing"
     steps: int | None = None  # of sampling; None: as the others
+    breaks: str = ""  # the letter of what must collapse in it, while the others hold
 
 
 WHOLE = Model("whole", stages.SPEED)
 LISTENING = replace(stages.SPEED, trains=(*stages.SPEED.trains, "audio_layers"))
 ABLATIONS = (
-    Model("without reference", without="reference"),
-    Model("without Audio Layers", without="audio"),
-    Model("speeds shuffled in training", stages.SPEED, shuffled=True),
-    Model("without face region", without="mask"),
-    Model("without motion frames", without="motion"),
+    Model("without reference", without="reference", breaks="a"),
+    Model("without Audio Layers", without="audio", breaks="b"),
+    Model("speeds shuffled in training", stages.SPEED, shuffled=True, breaks="c"),
+    Model("without face region", without="mask", breaks="d"),
+    Model("without motion frames", without="motion", breaks="e"),
     Model("Audio Layers trained in stage 3", LISTENING),
 )
 NO_SPEED = Model("no Speed Layers (stage 2)", without="speed")
@@ -341,15 +342,58 @@ def bars_of(whole: Sequence[Answers], none: Sequence[Answers]) -> list[Bar]:
     ]  # fmt: skip
 
 
-def side_by_side(title: str, answers: dict[str, Answers]) -> Grid:
-    """One seed's models, each with the same small questions."""
-    heads = ("model", "a: own portrait", "b: mouth r", "c: slowest -> fastest", "d: follows region", "e: seams")
+def rise(a: Answers) -> float:
+    """(c) The mean speed of the fastest asked less that of the slowest, degrees a frame."""
+    speeds = [row["mean velocity"] for row in a.speed.values()]
+    return speeds[-1] - speeds[0]
+
+
+HOLDS: dict[str, Callable[[Answers], bool]] = {
+    "a": lambda a: a.person >= 0.95,
+    "b": lambda a: a.mouth >= 0.8,
+    "c": lambda a: rise(a) > 0,
+    "d": lambda a: a.follows >= 0.5,
+    "e": lambda a: a.seam <= 1.2,
+}
+COLLAPSES: dict[str, Callable[[Answers, Answers], bool]] = {  # the whole model's answers, the broken one's
+    "a": lambda whole, a: a.person < 0.5 * whole.person,
+    "b": lambda _whole, a: a.mouth < 0.2,
+    "c": lambda whole, a: rise(a) < 0.5 * rise(whole),
+    "d": lambda whole, a: a.follows < 0.5 * whole.follows,
+    "e": lambda _whole, a: a.seam > 1.2,
+}
+
+
+def bars_of_ablations(answers: dict[Model, Answers], whole: Answers) -> list[Bar]:
+    """Of each broken model: that its own number collapses, and that the others' bars hold."""
+    found = []
+    for model, a in answers.items():
+        if model.breaks:
+            lost = [letter for letter, holds in HOLDS.items() if letter != model.breaks and not holds(a)]
+            text = f"{model.name}: {model.breaks} collapses, the others hold"
+            shown = "all" if not lost else f"not {', '.join(lost)}"
+            found.append(Bar(model.breaks, text, (shown,), COLLAPSES[model.breaks](whole, a) and not lost))
+    return found
+
+
+def side_by_side(title: str, answers: dict[Model, Answers], whole: Answers | None = None) -> Grid:
+    """One seed's models, each with the same small questions. whole: what an ablation is held against."""
+    heads = ["model", "a: own portrait", "b: mouth r", "c: slowest -> fastest", "d: follows region", "e: seams"]
+    verdicts = {bar.wanted.split(":")[0]: bar for bar in bars_of_ablations(answers, whole)} if whole else {}
     lines = []
-    for name, a in answers.items():
+    for model, a in answers.items():
         speeds = [row["mean velocity"] for row in a.speed.values()]
         turned = f"{speeds[0]:.2f} -> {speeds[-1]:.2f}"
-        lines.append((name, f"{a.person:.0%}", f"{a.mouth:.2f}", turned, f"{a.follows:.2f}", f"{a.seam:.2f}"))
-    return Grid(title, heads, tuple(lines))
+        line = [model.name, f"{a.person:.0%}", f"{a.mouth:.2f}", turned, f"{a.follows:.2f}", f"{a.seam:.2f}"]
+        if whole:
+            bar = verdicts.get(model.name)
+            line += (
+                [f"{bar.letter}: {'yes' if COLLAPSES[bar.letter](whole, a) else 'NO'}", bar.values[0]]
+                if bar
+                else ["", ""]
+            )
+        lines.append(tuple(line))
+    return Grid(title, (*heads, *(("collapses", "the others hold") if whole else ())), tuple(lines))
 
 
 def prove(
@@ -390,11 +434,13 @@ def prove(
     lines = tuple((b.letter, b.wanted, *b.values, "yes" if b.met else "NO") for b in bars_found)
     grids = [Grid("The small true world: each control on people and voices never seen", heads, lines)]
     if ablations:
-        titles = {
-            f"What breaks when a part is broken (seed 0, {small.pairs} pairs, short videos)": broken,
-            f"Do fewer steps measure the same? (seed 0, {exact.pairs} pairs)": fewer,
-        }
-        grids += [side_by_side(title, {m.name: answers[0][m.name] for m in models}) for title, models in titles.items()]
+        of = {model: answers[0][model.name] for model in (*broken, *fewer)}
+        little = of[broken[0]]
+        breaks = f"What breaks when a part is broken (seed 0, {small.pairs} pairs, short videos)"
+        steps = f"Do fewer steps measure the same? (seed 0, {exact.pairs} pairs)"
+        grids.append(side_by_side(breaks, {model: of[model] for model in broken}, little))
+        grids.append(side_by_side(steps, {model: of[model] for model in fewer}))
+        bars_found += bars_of_ablations(of, little)
     text = "\n\n".join(f"### {grid.title}\n\n{to_markdown(grid)}" for grid in grids)
     write_text(world.out / "proof.md", text + "\n")
     write_json(world.out / "proof.json", {"bars": [asdict(b) for b in bars_found], "whole": [asdict(a) for a in whole]})

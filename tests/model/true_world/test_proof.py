@@ -16,7 +16,7 @@ from emo_model.networks.config import TINY_NETWORK
 from emo_model.networks.emo import seeded
 from emo_model.train.config import StageTraining
 from emo_model.true_world import bars, estimator, proof
-from emo_model.true_world.answers import Asker, Sizes
+from emo_model.true_world.answers import Answers, Asker, Sizes
 from emo_model.true_world.clips import FRAMES
 from emo_model.true_world.people import people
 from emo_model.true_world.videos import How, videos
@@ -72,7 +72,8 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
 def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monkeypatch):
     world, found = finished
     text = (world.out / "proof.md").read_text()
-    assert len(found) == 14 and all(f"| {bar.wanted} |" in text for bar in found)
+    assert len(found) == 14 + 5 and all(f"| {bar.wanted} |" in text for bar in found[:14])
+    assert [bar.letter for bar in found[14:]] == ["a", "b", "c", "d", "e"]
     assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
     assert all(f"| whole, {how} |" in text for how in ("asked as little", "2 steps of DDIM", "3 steps of DDIM"))
     assert text.count("| NO |") + text.count("| yes |") == 14
@@ -119,6 +120,26 @@ def test_a_proof_of_other_numbers_is_refused_and_kept(world):
     with pytest.raises(UserError, match=r"other numbers \(estimator_steps\); run: emo proof world --out"):
         proof._begin(replace(world, estimator_steps=7))
     assert (world.out / "made_of.json").read_text() == before
+
+
+def test_an_ablation_must_lose_its_own_number_and_no_other():
+    speeds = {"0.50": {"mean velocity": 1.0}, "6.00": {"mean velocity": 5.0}}
+    whole = Answers(person=1.0, mouth=0.9, speed=speeds, follows=0.9, seam=1.1)
+    by_name = {model.name: model for model in proof.ABLATIONS}
+    flat = {"0.50": {"mean velocity": 3.0}, "6.00": {"mean velocity": 3.5}}
+    broken = {
+        "without reference": replace(whole, person=0.1),
+        "without Audio Layers": replace(whole, mouth=0.05),
+        "speeds shuffled in training": replace(whole, speed=flat),
+        "without face region": replace(whole, follows=0.1),
+        "without motion frames": replace(whole, seam=1.9),
+    }
+    answers = {by_name[name]: a for name, a in broken.items()}
+    assert [bar.met for bar in proof.bars_of_ablations(answers, whole)] == [True] * 5
+    assert [bar.met for bar in proof.bars_of_ablations(dict.fromkeys(answers, whole), whole)] == [False] * 5
+    mute = {model: replace(a, mouth=0.1) for model, a in answers.items()}  # the voice is lost in all of them
+    lost = proof.bars_of_ablations(mute, whole)
+    assert [bar.met for bar in lost] == [False, True, False, False, False] and lost[0].values == ("not b",)
 
 
 def test_other_questions_are_asked_anew(finished):
