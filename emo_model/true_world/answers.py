@@ -25,11 +25,11 @@ class Sizes:
     """How much is asked."""
 
     pairs: int = 50
-    talk: int = 2 * FPS  # frames of a video for (a), (b) and (e)
+    talk: int = 48  # frames of a video for (a), (b) and (e)
     turn: int = 24  # frames of one for (c)
     place: int = 24  # frames of one for (d)
     speeds: tuple[int, ...] = (0, 1, 2, 3)  # which of the four
-    minutes: int = 2  # videos of a minute, for (e)
+    minutes: int = 1  # videos of a minute, for (e)
 
 
 QUICK = Sizes(pairs=20, talk=36, turn=24, place=24, speeds=(0, 3), minutes=0)

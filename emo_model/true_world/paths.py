@@ -12,8 +12,8 @@ from emo_model.talking_set.motion import speeds
 
 Array = NDArray[np.float64]
 
-CONE = 36.0  # degrees to either side that a head turns
-SPEEDS = (0.3, 6.0)  # degrees a frame: a clip's own speed is drawn from here
+CONE = np.array([32.0, 18.0])  # degrees of yaw and of pitch to either side that a head turns
+SPEEDS = (0.3, 5.0)  # degrees a frame: a clip's own speed is drawn from here
 RADIUS = (0.28, 0.33)  # of a head, in picture widths
 SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
 EDGE = 0.02
@@ -34,27 +34,24 @@ def path(frames: int, rng: np.random.Generator) -> Path:
     """One clip's path. The speed wanders about the clip's own, so it is not known from a few frames alone."""
     wander = _smooth_noise(frames, 8.0, rng)
     aims = np.clip(rng.uniform(*SPEEDS) * np.exp(0.45 * wander), 0.05, 1.3 * SPEEDS[1])
-    yaw_pitch = _walk(aims, rng)
+    yaw_pitch = _orbit(aims, rng)
     roll = 0.25 * yaw_pitch[:, 0]
     rotations = Rotation.from_euler("zyx", np.stack([roll, yaw_pitch[:, 0], yaw_pitch[:, 1]], 1), degrees=True)
     radius = rng.uniform(*RADIUS)
     return Path(rotations, _centres(frames, radius, rng), radius, speeds(rotations, FPS))
 
 
-def _walk(aims: Array, rng: np.random.Generator) -> Array:
-    """(T, 2) yaw and pitch: each step as long as aimed, turning at random and back from the edge of the cone."""
-    at = rng.uniform(-0.6, 0.6, 2) * CONE
-    heading = rng.uniform(0, 2 * np.pi)
-    found = np.empty((len(aims), 2))
-    turn = 0.0
+def _orbit(aims: Array, rng: np.random.Generator) -> Array:
+    """(T, 2) yaw and pitch: round and round a loop that slowly changes its shape, each step as long as aimed."""
+    frames = len(aims)
+    wide, high = (
+        c * np.clip(rng.uniform(0.5, 1.0) + 0.1 * _smooth_noise(frames, 45.0, rng), 0.3, 1.0) for c in CONE
+    )
+    phase, way = rng.uniform(0, 2 * np.pi), rng.choice((-1.0, 1.0))
+    found = np.empty((frames, 2))
     for frame, aim in enumerate(aims):
-        found[frame] = at
-        inwards = np.arctan2(-at[1], -at[0])
-        out = np.linalg.norm(at) / CONE
-        off = (inwards - heading + np.pi) % (2 * np.pi) - np.pi
-        turn = 0.8 * turn + 0.02 * rng.normal() * np.sqrt(aim)
-        heading += turn + off * min(1.0, 0.25 * aim * out**4)
-        at = at + aim * np.array([np.cos(heading), np.sin(heading)])
+        found[frame] = wide[frame] * np.cos(phase), high[frame] * np.sin(phase)
+        phase += way * aim / np.hypot(wide[frame] * np.sin(phase), high[frame] * np.cos(phase))
     return found
 
 

@@ -61,11 +61,11 @@ NETWORK = TINY_NETWORK.model_copy(
 TRAIN = TrainConfig(
     image=StageTraining(steps=900, batch_size=16, learning_rate=2e-3),
     video=StageTraining(steps=2000, batch_size=2, learning_rate=5e-3),
-    speed=StageTraining(steps=500, batch_size=2, learning_rate=2e-3),
+    speed=StageTraining(steps=700, batch_size=2, learning_rate=2e-3),
     optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995,
     checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.15,
 )  # fmt: skip
-VERSION = 3  # of people, paths, voices and pixels
+VERSION = 4  # of people, paths, voices and pixels
 TRAINING_PEOPLE, HELD_OUT_PEOPLE = 3000, 50
 HELD_OUT_SEED = 777
 ESTIMATOR_STEPS = 4000

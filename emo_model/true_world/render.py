@@ -12,7 +12,7 @@ from torch import Tensor
 from emo_model.true_world.people import ASPECT, HAIR, HAIRLINE, SKIN, WALL
 
 EYES, EYE = ((-0.4, -0.14), (0.4, -0.14)), 0.2
-MOUTH, MOUTH_WIDTH, MOUTH_SHUT, MOUTH_OPEN = 0.5, 0.42, 0.05, 0.33  # y, half width, half heights
+MOUTH, MOUTH_WIDTH, MOUTH_SHUT, MOUTH_OPEN = 0.5, 0.5, 0.05, 0.38  # y, half width, half heights
 INK, LIPS, NOSE = (0.05, 0.05, 0.1), (0.35, 0.0, 0.08), (0.0, 0.12)
 
 

@@ -48,7 +48,7 @@ class How:
     """Sampling, and which condition is left out of it (an ablation): each is then what training calls dropped, and
     without "motion" every clip starts from zero maps, as a video's first."""
 
-    steps: int = 10
+    steps: int = 6
     guidance: Guidance = GUIDANCE
     seed: int = 0
     at_once: int = 10
