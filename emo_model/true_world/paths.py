@@ -44,9 +44,7 @@ def path(frames: int, rng: np.random.Generator) -> Path:
 def _orbit(aims: Array, rng: np.random.Generator) -> Array:
     """(T, 2) yaw and pitch: round and round a loop that slowly changes its shape, each step as long as aimed."""
     frames = len(aims)
-    wide, high = (
-        c * np.clip(rng.uniform(0.5, 1.0) + 0.1 * _smooth_noise(frames, 45.0, rng), 0.3, 1.0) for c in CONE
-    )
+    wide, high = (c * np.clip(rng.uniform(0.5, 1.0) + 0.1 * _smooth_noise(frames, 45.0, rng), 0.3, 1.0) for c in CONE)
     phase, way = rng.uniform(0, 2 * np.pi), rng.choice((-1.0, 1.0))
     found = np.empty((frames, 2))
     for frame, aim in enumerate(aims):
