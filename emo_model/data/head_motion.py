@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.transform import Rotation, Slerp
 
 FPS = 30.0
 MAX_LOST = 5  # source frames without a face that slerp may bridge
@@ -64,6 +63,8 @@ class Poses:
     @property
     def euler(self) -> Array:
         """(F, 3) pitch, yaw, roll in degrees (scipy 'xyz'), NaN where unknown."""
+        from scipy.spatial.transform import Rotation  # where it is used: 0.3 s that every Dagster process would pay
+
         angles = np.full((len(self.quaternions), 3), np.nan)
         known = ~np.isnan(self.quaternions[:, 0])
         if known.any():
@@ -74,6 +75,8 @@ class Poses:
 
 def quaternions(matrices: Array) -> Array:
     """Nearest rotations (SVD) of (K, 3, 3) matrices as (K, 4) quaternions w x y z in one hemisphere."""
+    from scipy.spatial.transform import Rotation
+
     if len(matrices) == 0:
         return np.empty((0, 4))
     left, _, right = np.linalg.svd(matrices)
@@ -92,6 +95,8 @@ def angles(q: Array) -> Array:
 
     2 atan2(|Im|, |Re|) of the relative rotation. The arccos of a trace would return 0 below 0.02 degrees in float32.
     """
+    from scipy.spatial.transform import Rotation
+
     rotations = Rotation.from_quat(q, scalar_first=True)
     relative = (rotations[1:] * rotations[:-1].inv()).as_quat(scalar_first=True)
     return np.degrees(2 * np.arctan2(np.linalg.norm(relative[:, 1:], axis=1), np.abs(relative[:, 0])))
@@ -137,6 +142,8 @@ def poses_at(track: Track, at: Array) -> Poses:
 
 
 def _slerp(track: Track, at: Array) -> Array:
+    from scipy.spatial.transform import Rotation, Slerp
+
     times = track.known_times
     if len(times) == 1:
         return np.repeat(track.quaternions, len(at), axis=0)

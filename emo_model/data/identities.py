@@ -23,8 +23,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 # Root mean squared distances of dlib's descriptions (clips' means); measured by benchmarks/scores_people.py.
 WITHIN = 0.50  # one name or video: nearly always one person
@@ -95,6 +93,8 @@ class Faces:
         """Clusters of clusters: labels (N,) from 0 without gaps."""
         count = int(labels.max(initial=-1)) + 1
         clips = np.bincount(labels, self.clips, count)
+        from scipy.sparse import coo_array  # where it is used: every Dagster process would pay its 0.1 s
+
         weights = coo_array(
             (self.clips / clips[labels], (labels, np.arange(len(labels)))), (count, len(labels))
         ).tocsr()
@@ -228,14 +228,22 @@ def people(
     return People(rows, together, conflicts)
 
 
+def _tied(pairs: Labels, count: int) -> Labels:
+    """(count,) the group of each node, where pairs (P, 2) belong together."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    ties = coo_array((np.ones(len(pairs)), tuple(pairs.T)), (count, count))
+    return connected_components(ties, directed=False)[1]
+
+
 def _look_alikes(faces: Faces) -> tuple[Labels, list[Conflict]]:
     """(P, 2) pairs of faces that may be one person: within LOOSE, or nearer where that would tie a crowd together."""
     count = len(faces.mean)
     conflicts: list[Conflict] = []
     for limit in LOOSER_TO_STRICTER:
         pairs = links(faces, limit)
-        ties = coo_array((np.ones(len(pairs)), tuple(pairs.T)), (count, count))
-        largest = int(np.bincount(connected_components(ties, directed=False)[1]).max(initial=0))
+        largest = int(np.bincount(_tied(pairs, count)).max(initial=0))
         if count < MANY or largest <= MOST_TIED * count:
             return pairs, conflicts
         conflicts = [Conflict(CROWD, f"{largest} faces", f"of {count}", limit)]
@@ -315,8 +323,7 @@ def _together(
     edges += [(node("clip", group[0]), node("clip", clip)) for group in same_footage for clip in group[1:]]
     if not edges:
         return {}
-    a, b = np.array(edges).T
-    group = connected_components(coo_array((np.ones(len(a)), (a, b)), (len(nodes), len(nodes))), directed=False)[1]
+    group = _tied(np.array(edges), len(nodes))
     identities = sorted(name for kind, name in nodes if kind == "person")
     name_of: dict[int, str] = {}
     for name in identities:

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from scipy.spatial.transform import Rotation
 
 from emo_model.data.catalog import query
 from emo_model.data.store import DataRoot
@@ -92,6 +91,8 @@ def draw(pencil: ImageDraw.ImageDraw, row: tuple, scale: float, side: int) -> No
     if box is not None:
         pencil.rectangle([edge * scale for edge in box], outline=(255, 220, 0), width=max(1, side // 128))
     if box is not None and quaternion is not None:
+        from scipy.spatial.transform import Rotation  # where it is used: every Dagster process would pay its 0.1 s
+
         x, y = (box[0] + box[2]) / 2 * scale, (box[1] + box[3]) / 2 * scale
         axes = Rotation.from_quat(quaternion, scalar_first=True).as_matrix().T * side / 4  # one row an axis
         for axis, colour in zip(axes, AXES, strict=True):

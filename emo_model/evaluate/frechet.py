@@ -16,7 +16,6 @@ Everything is float64: in float32 the trace alone is off by 0.1 %.
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 
 
 class Gaussian:
@@ -116,6 +115,8 @@ def _spread(g: Gaussian) -> _Spread:
 
 def _trace_of_root(a: _Spread, b: _Spread) -> float:
     """tr (S1 S2)^1/2, by the cheapest form."""
+    import scipy.linalg  # where it is used: every Dagster process would pay its 0.1 s
+
     if b.is_factor and not a.is_factor:
         a, b = b, a
     if a.is_factor:
@@ -137,6 +138,8 @@ def _lower_root(covariance: np.ndarray) -> np.ndarray:
     Where some features are constant or dependent Cholesky fails; then from eigenvectors, made triangular by
     QR.
     """
+    import scipy.linalg
+
     try:
         return scipy.linalg.cholesky(covariance.T, lower=True, check_finite=False)
     except np.linalg.LinAlgError:
