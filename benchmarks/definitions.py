@@ -2,7 +2,7 @@
 
     python benchmarks/definitions.py
 
-Processor time of processes of their own, the two in turn; medians. Which packages are not loaded is a test
+Processor time of processes of their own, the two in turn; medians. Which packages are not loaded is a test, too
 (tests/test_boundaries.py).
 """
 
