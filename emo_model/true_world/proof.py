@@ -59,8 +59,8 @@ NETWORK = TINY_NETWORK.model_copy(
     }
 )
 TRAIN = TrainConfig(
-    image=StageTraining(steps=2000, batch_size=16, learning_rate=2e-3),
-    video=StageTraining(steps=4000, batch_size=2, learning_rate=5e-3),
+    image=StageTraining(steps=1800, batch_size=16, learning_rate=2e-3),
+    video=StageTraining(steps=3600, batch_size=2, learning_rate=5e-3),
     speed=StageTraining(steps=1500, batch_size=2, learning_rate=2e-3),
     optimizer="muon", beta2=0.99, warmup_steps=20, final_rate=0.05, noise="clean", ema_decay=0.995,
     checkpoint_every=100, validation_batches=4, validation_batch_size=8, first_clip=0.15,
