@@ -24,14 +24,16 @@ class NoiseRecipe:
     spacing: str = "leading"  # of the sampling steps
     min_snr: float | None = None  # gamma of min-SNR weighting
     noise_offset: float = 0.0  # share of the noise that is one value a channel
+    shared: float = 0.0  # of the noise's variance, what all frames of a video have in common
 
 
 RECIPES = {
     "sd15": NoiseRecipe(),  # Stable Diffusion's own, equation 1 read literally
     # What small networks learn fastest (emo_model/LOG.md): the clip's content counts at every noise level.
     "velocity": NoiseRecipe(zero_terminal_snr=True, prediction="v_prediction", spacing="trailing"),
-    # The output need not carry the noise through layers a few channels wide: Li and He 2025, "Back to basics".
-    "clean": NoiseRecipe(zero_terminal_snr=True, prediction="sample", spacing="trailing"),
+    # The output need not carry the noise through layers a few channels wide: Li and He 2025, "Back to basics". Where
+    # little but noise is seen, frames that share it are guessed alike: Ge et al. 2023, "Preserve your own correlation".
+    "clean": NoiseRecipe(zero_terminal_snr=True, prediction="sample", spacing="trailing", shared=0.5),
     "modern": NoiseRecipe(True, "v_prediction", "trailing", min_snr=5.0, noise_offset=0.05),
 }
 
@@ -69,9 +71,7 @@ def load_recipe(folder: Path) -> str:
         for name, recipe in RECIPES.items()
         if all(found.get(key) == value for key, value in schedule(recipe).config.items() if not key.startswith("_"))
     ]
-    provenance = folder / "provenance.json"
-    numbers = json.loads(provenance.read_text()).get("train", {}) if provenance.is_file() else {}
-    name = numbers.get("noise", next(iter(fitting), None))
+    name = _named(folder) or next(iter(fitting), None)
     if name not in fitting:
         raise UserError(
             f"{folder / 'scheduler'} is not the schedule of the noise recipe {name}, which {folder.name} was trained "
@@ -80,14 +80,33 @@ def load_recipe(folder: Path) -> str:
     return name
 
 
+def load_shared(folder: Path) -> float:
+    """What a checkpoint's frames have in common of their noise (NoiseRecipe.shared)."""
+    recipe = RECIPES.get(_named(folder) or "")
+    return recipe.shared if recipe else 0.0
+
+
+def _named(folder: Path) -> str | None:
+    provenance = folder / "provenance.json"
+    numbers = json.loads(provenance.read_text()).get("train", {}) if provenance.is_file() else {}
+    return numbers.get("noise")
+
+
 def draw_noise(latents: Tensor, recipe: NoiseRecipe, generator: torch.Generator) -> Tensor:
     """Unit normal, shaped as latents (B, F, C, h, w), on the CPU so that every device sees the same."""
     noise = torch.randn(latents.shape, generator=generator)
+    if recipe.shared:
+        noise = mixed(torch.randn(latents[:, :1].shape, generator=generator), noise, recipe.shared)
     if recipe.noise_offset:
         batch, _, channels, *_ = latents.shape
         # One offset a clip and channel: a different one a frame would be flicker.
         noise = noise + recipe.noise_offset * torch.randn((batch, 1, channels, 1, 1), generator=generator)
     return noise.to(latents)
+
+
+def mixed(common: Tensor, own: Tensor, shared: float) -> Tensor:
+    """Unit normal of which `shared` of the variance is common (B, 1, C, h, w), and the rest each frame's own."""
+    return shared**0.5 * common + (1 - shared) ** 0.5 * own
 
 
 def add_noise(scheduler: DDIMScheduler, latents: Tensor, noise: Tensor, t: Tensor) -> Tensor:

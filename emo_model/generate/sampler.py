@@ -19,6 +19,9 @@ Speed = (
 )  # degrees a frame; None: unknown; or that at a second of the video
 
 
+CLIPS_A_SEED = 1_000_003  # seeds of a video's clips, and the last for what they share: 111 hours of video
+
+
 class Features(Protocol):
     """What the encoder hears, a frame at 30 fps: a tensor (T, layers, width), or `Hearing`."""
 
@@ -41,13 +44,15 @@ def animate(
     guidance: float | Guidance,
     seed: int,
     sampler: str = "ddim",
+    shared: float = 0.0,
     first_clip: int = 0,
     before: Tensor | None = None,
 ) -> Iterator[Tensor]:
     """Yield the video's clips, (up to f, 3, H, W) in [-1, 1]; together they are as long as the audio.
 
     reference (3, H, W) in [-1, 1]; mask (1, H, W) in {0, 1}; audio (T, layers, width), one a frame at 30 fps;
-    speed in degrees a frame, one a clip: where it changes, its value at the clip's middle. A video that was cut short
+    speed in degrees a frame, one a clip: where it changes, its value at the clip's middle; shared: of the noise, as the
+    checkpoint learned (diffusion.load_shared). A video that was cut short
     goes on with `first_clip` and the n frames (n, 3, H, W) `before` it, to the same bits. The same arguments give the
     same video on one machine.
     """
@@ -63,7 +68,7 @@ def animate(
         # A first clip has no motion frames to be held to.
         scales = replace(guidance, motion=1.0) if before is None else guidance
         predict = guided(emo, features, heard[None], pace, mask[None], scales)
-        latents = diffusion.denoise(predict, noise(emo, seed, number).to(reference), scheduler, steps, sampler)
+        latents = diffusion.denoise(predict, noise(emo, seed, number, shared).to(reference), scheduler, steps, sampler)
         pixels = emo.decode_latents(latents[0])
         yield pixels[: total - first]
         before = pixels[-config.motion_frames :]
@@ -100,12 +105,16 @@ def nearby(first: int, frames: int, m: int, total: int) -> Tensor:
     return torch.arange(first - m, first + frames + m).clamp(0, total - 1)
 
 
-def noise(emo: EMO, seed: int, number: int) -> Tensor:
-    """(1, F, C, h, w) of the video's clip `number`, drawn on the CPU: the same on every device."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + number)
+def noise(emo: EMO, seed: int, number: int, shared: float = 0.0) -> Tensor:
+    """(1, F, C, h, w) of the video's clip `number`, drawn on the CPU: the same on every device. What is shared, is so
+    by all clips of the video: their seams are then like any other step from frame to frame."""
     config = emo.config
     shape = (1, config.frames, config.latent_channels, config.latent_size, config.latent_size)
-    return torch.randn(shape, generator=generator)
+    draw = lambda clip, *size: torch.randn(  # noqa: E731
+        size, generator=torch.Generator().manual_seed(seed * CLIPS_A_SEED + clip)
+    )
+    own = draw(number, *shape)
+    return diffusion.mixed(draw(CLIPS_A_SEED - 1, 1, 1, *shape[2:]), own, shared) if shared else own
 
 
 def guided(

@@ -90,6 +90,7 @@ class Model:
     scheduler: DDIMScheduler
     encoder: Encoder
     sha256: str
+    shared: float = 0.0  # of the noise: diffusion.NoiseRecipe
 
     @classmethod
     def load(cls, folder: Path) -> "Model":
@@ -100,7 +101,8 @@ class Model:
         _refuse_stills(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder_for(emo.config)
-        return cls(folder, emo.to(device).eval(), diffusion.load_schedule(folder), encoder, checkpoint_sha256(folder))
+        scheduler, shared = diffusion.load_schedule(folder), diffusion.load_shared(folder)
+        return cls(folder, emo.to(device).eval(), scheduler, encoder, checkpoint_sha256(folder), shared)
 
     @property
     def device(self) -> torch.device:
@@ -118,7 +120,9 @@ def checkpoint_sha256(folder: Path) -> str:
     """Hash of everything in a checkpoint folder that a video depends on."""
     files = [*folder.glob("*/*.safetensors"), *folder.glob("*.json"), *folder.glob("scheduler/*.json")]
     files = sorted(file for file in files if file.parent.name != "training" and file.name != "provenance.json")
-    return text_sha256(*(f"{file.relative_to(folder)} {file_sha256(file)}" for file in files))
+    # Of the provenance, the one line that sampling reads.
+    shared = [f"shared noise {share}"] if (share := diffusion.load_shared(folder)) else []
+    return text_sha256(*(f"{file.relative_to(folder)} {file_sha256(file)}" for file in files), *shared)
 
 
 def generate(
@@ -193,7 +197,7 @@ def _clips(
     sampled = animate(
         model.emo, model.scheduler, portrait.reference.to(model.device), portrait.mask.to(model.device), heard, pace,
         steps=settings.steps, guidance=settings.guidance, seed=settings.seed, sampler=settings.sampler,
-        first_clip=number, before=kept.last(number - 1).to(model.device) if number else None,
+        shared=model.shared, first_clip=number, before=kept.last(number - 1).to(model.device) if number else None,
     )  # fmt: skip
     for clip, pixels in enumerate(sampled, start=number):
         frames = to_uint8(pixels)

@@ -21,6 +21,7 @@ import torch
 from diffusers import DDIMScheduler
 from PIL import Image
 
+from emo_model import diffusion
 from emo_model.data.dataset import read_manifest, tracks
 from emo_model.data.store import DataRoot
 from emo_model.generate.manifest import animate_clip
@@ -96,7 +97,8 @@ def _videos(
     manifest = next((copy for copy in copies if copy.is_file()), spec.heldout or spec.manifest)
     rows, root = read_manifest(manifest)[: config.sample_clips], DataRoot(spec.root)
     boxes = tracks(root, {row["clip_id"] for row in rows})
-    model = Model(folder, emo, scheduler, encoder_for(emo.config), f"{spec.run_dir.name}, step {step}")
+    shared = diffusion.RECIPES[config.noise].shared
+    model = Model(folder, emo, scheduler, encoder_for(emo.config), f"{spec.run_dir.name}, step {step}", shared)
     for row in rows:
         out, box = folder / f"{row['clip_id']}.mp4", boxes[row["clip_id"]][0]
         animate_clip(

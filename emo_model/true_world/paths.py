@@ -15,7 +15,7 @@ Array = NDArray[np.float64]
 CONE = np.array([32.0, 18.0])  # degrees of yaw and of pitch to either side that a head turns
 SPEEDS = (0.3, 5.0)  # degrees a frame: a clip's own speed is drawn from here
 RADIUS = (0.28, 0.33)  # of a head, in picture widths
-SWAY = (0.0, 0.1)  # how far a head moves about its place, in picture widths
+SWAY = (0.0, 0.1)  # how far a head moves with its turning, in picture widths at the cone's edge
 EDGE = 0.02
 
 
@@ -38,7 +38,7 @@ def path(frames: int, rng: np.random.Generator) -> Path:
     roll = 0.25 * yaw_pitch[:, 0]
     rotations = Rotation.from_euler("zyx", np.stack([roll, yaw_pitch[:, 0], yaw_pitch[:, 1]], 1), degrees=True)
     radius = rng.uniform(*RADIUS)
-    return Path(rotations, _centres(frames, radius, rng), radius, speeds(rotations, FPS))
+    return Path(rotations, _centres(yaw_pitch, radius, rng), radius, speeds(rotations, FPS))
 
 
 def _orbit(aims: Array, rng: np.random.Generator) -> Array:
@@ -53,13 +53,13 @@ def _orbit(aims: Array, rng: np.random.Generator) -> Array:
     return found
 
 
-def _centres(frames: int, radius: float, rng: np.random.Generator) -> Array:
-    """(T, 2): a place that drifts through the picture in seconds, and a sway about it in parts of a second."""
+def _centres(yaw_pitch: Array, radius: float, rng: np.random.Generator) -> Array:
+    """(T, 2): a place that drifts through the picture in seconds, and about it the way of a head on its neck, which
+    turns below it: so far a clip's heads sway that the four frames before tell where the next ones go."""
     sway = rng.uniform(*SWAY)
     room = 0.5 - radius - EDGE
-    drift = 0.7 * room * np.stack([_smooth_noise(frames, 45.0, rng) for _ in range(2)], 1)
-    quick = sway * np.stack([_smooth_noise(frames, 6.0, rng) for _ in range(2)], 1)
-    return 0.5 + np.clip(drift + quick, -room, room)
+    drift = 0.7 * room * np.stack([_smooth_noise(len(yaw_pitch), 45.0, rng) for _ in range(2)], 1)
+    return 0.5 + np.clip(drift + sway * yaw_pitch / CONE, -room, room)
 
 
 def _smooth_noise(frames: int, sigma: float, rng: np.random.Generator) -> Array:

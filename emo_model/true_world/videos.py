@@ -52,6 +52,7 @@ class How:
     guidance: Guidance = GUIDANCE
     seed: int = 0
     at_once: int = 10
+    shared: float = 0.0  # of the noise, as the model learned
     without: Without = "nothing"
 
     def scales(self) -> Guidance:
@@ -78,7 +79,7 @@ def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first:
         features = emo.encode_frames(reference, motion)
         heard = asked.audio[:, nearby(start, f, m, total)].float()
         predict = guided(emo, features, heard, speed, masks, replace(scales, motion=1.0) if motion is None else scales)
-        z = torch.cat([noise(emo, _seed(how.seed, first + k), number) for k in range(len(asked))])
+        z = torch.cat([noise(emo, _seed(how.seed, first + k), number, how.shared) for k in range(len(asked))])
         pixels = emo.decode_latents(diffusion.denoise(predict, z, scheduler, how.steps).flatten(0, 1))
         pixels = pixels.unflatten(0, (len(asked), f))
         parts.append(pixels[:, : total - start])
