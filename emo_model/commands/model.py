@@ -24,7 +24,7 @@ FILE = click.Path(path_type=Path)
 @click.option("--steps", type=int, help="Optimizer steps; the preset's otherwise.")
 @click.option("--batch-size", type=int, help="Clips a step; the preset's otherwise.")
 @click.option("--learning-rate", type=float, help="The preset's otherwise.")
-@click.option("--noise", help="Noise recipe of stage image: sd15, velocity or modern; later stages keep it.")
+@click.option("--noise", help="Noise recipe of stage image: sd15, velocity, clean or modern; later stages keep it.")
 @click.option(
     "--set",
     "changed",

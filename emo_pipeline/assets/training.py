@@ -60,7 +60,7 @@ class StageConfig(dg.Config):
 class ImageConfig(StageConfig):
     """The first stage can also go on from the champion."""
 
-    noise: str | None = Field(default=None, description="sd15, velocity or modern; the stages after it keep it.")
+    noise: str | None = Field(default=None, description="sd15, velocity, clean or modern; the stages after it keep it.")
     continue_from: str = Field(default="base_weights", description="base_weights or champion.")
     only_if_changed: bool = Field(
         default=False, description="Stop, green, where the manifests are those of the last training."

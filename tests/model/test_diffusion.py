@@ -122,6 +122,13 @@ def test_noise_is_the_same_on_every_draw_and_its_offset_is_one_a_clip_and_channe
     torch.testing.assert_close(offset, offset[:, :1, :, :1, :1].expand(SHAPE), rtol=0, atol=1e-6)
 
 
+def test_frames_of_a_clip_share_half_of_their_noise_and_clips_none():
+    noise = draw_noise(torch.empty(2, 3, 4, 50, 50), RECIPES["clean"], torch.Generator().manual_seed(0)).flatten(2)
+    together = torch.cov(noise.flatten(0, 1))
+    expected = torch.block_diag(*[0.5 * torch.eye(3) + 0.5] * 2)
+    torch.testing.assert_close(together, expected, rtol=0, atol=0.04)
+
+
 def test_a_folder_without_a_scheduler_is_refused(tmp_path):
     with pytest.raises(diffusion.UserError, match="no scheduler"):
         diffusion.load_schedule(tmp_path)

@@ -12,7 +12,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from emo_model import samples
+from emo_model import diffusion, samples
 from emo_model.cli import main
 from emo_model.config import TINY
 from emo_model.data.store import DataRoot, write_json
@@ -22,8 +22,20 @@ from emo_model.generate.picture import read_picture
 from emo_model.generate.portrait import Portrait, locate_face, parse_region, prepare
 from emo_model.generate.sound import encoder_for, read_sound
 from emo_model.generate.video import Model
+from emo_model.networks.emo import seeded
+from emo_model.train import checkpoint
 from tests.model.clips_on_disk import make_root
-from tests.model.generate.small import ENCODER, NETWORK, QUICK, RATE, frames_of, write_samples, write_voice
+from tests.model.generate.small import (
+    ENCODER,
+    NETWORK,
+    QUICK,
+    RATE,
+    frames_of,
+    read_model,
+    stirred,
+    write_samples,
+    write_voice,
+)
 from tests.model.generate.test_portrait import see
 
 
@@ -88,6 +100,28 @@ def test_the_same_seed_gives_the_same_video_and_another_one_does_not(model, port
     torch.rand(5)  # whatever ran before
     assert (first == make(model, portrait, voice, tmp_path / "b.mp4")).all()
     assert (first != make(model, portrait, voice, tmp_path / "c.mp4", Settings(steps=2, guidance=2.0, seed=1))).any()
+
+
+def test_noise_is_shared_by_all_clips_of_a_video_and_by_no_other():
+    emo = seeded(NETWORK.model_copy(update={"image_size": 128}), 0)
+    drawn = {
+        (seed, number): sampler.noise(emo, seed, number, 0.5)[0].flatten(1) for seed in (0, 1) for number in (0, 7)
+    }
+    frames = torch.cat([drawn[0, 0][:2], drawn[0, 7][:2], drawn[1, 0][:2]])
+    expected = torch.block_diag(0.5 * torch.eye(4) + 0.5, 0.5 * torch.eye(2) + 0.5)
+    torch.testing.assert_close(torch.cov(frames), expected, rtol=0, atol=0.06)
+
+
+def test_a_checkpoint_is_sampled_with_noise_as_it_learned_from(portrait, voice, tmp_path):
+    """Two checkpoints of the same weights and schedule; one of them learned from frames that share noise."""
+    scheduler = diffusion.schedule(diffusion.RECIPES["clean"])
+    made = []
+    for name, numbers in (("own", {}), ("shared", {"train": {"noise": "clean"}})):
+        checkpoint.save(tmp_path / name, stirred(), scheduler, {"stage": "speed", **numbers})
+        model = read_model(tmp_path / name)
+        made.append((model.sha256, make(model, portrait, voice, tmp_path / f"{name}.mp4")))
+    (one, own), (other, shared) = made
+    assert one != other and (own != shared).any()
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,14 @@ def test_a_path_is_as_fast_as_it_says_and_stays_in_its_cone():
         assert (way.centre - way.radius >= 0).all() and (way.centre + way.radius <= 1).all()
 
 
+def test_a_head_moves_to_where_it_turns():
+    way = [path(240, np.random.default_rng(k)) for k in range(60)]
+    turned = np.concatenate([np.diff(w.rotations.as_euler("zyx", degrees=True)[:, 1:], axis=0) for w in way])
+    moved = np.concatenate([np.diff(w.centre, axis=0) for w in way])
+    for axis in range(2):
+        assert np.corrcoef(turned[:, axis], moved[:, axis])[0, 1] > 0.7
+
+
 def test_slow_clips_and_fast_ones():
     means = [path(240, np.random.default_rng(k)).speed.mean() for k in range(60)]
     assert min(means) < 0.5 and max(means) > 2.5
