@@ -31,7 +31,7 @@ from emo_model.data.store import atomic, write_json, write_text
 from emo_model.data.workers import Workers
 from emo_model.errors import UserError
 from emo_model.evaluate.table import Grid, to_markdown
-from emo_model.networks.config import TINY_NETWORK, SpeedBuckets
+from emo_model.networks.config import TINY_NETWORK, EMOConfig, SpeedBuckets
 from emo_model.networks.emo import seeded
 from emo_model.train import checkpoint, stages
 from emo_model.train.checkpoint import load_network
@@ -108,6 +108,7 @@ class World:
     samples: Path  # emo samples get
     say: Say
     threads: int | None = None
+    network: EMOConfig = NETWORK
     train: TrainConfig = TRAIN
     estimator_steps: int = ESTIMATOR_STEPS
     base_steps: int = 2000
@@ -141,13 +142,13 @@ class World:
     @cached_property
     def speeds(self) -> np.ndarray:
         """Of 200 training clips, degrees a frame."""
-        clips = WorldClips(stages.SPEED, NETWORK, self.voices[0], 0, 200)
+        clips = WorldClips(stages.SPEED, self.network, self.voices[0], 0, 200)
         return np.concatenate([clips.clip(number).path.speed for number in range(200)])
 
     @cached_property
     def buckets(self) -> SpeedBuckets:
         """Section 3.2's centres and radii: as many frames in each."""
-        count = NETWORK.speed_buckets
+        count = self.network.speed_buckets
         centres = np.quantile(self.speeds, (np.arange(count) + 0.5) / count)
         return SpeedBuckets(
             centres=tuple(centres.tolist()), radii=tuple(np.maximum(np.gradient(centres), 0.1).tolist())
@@ -161,7 +162,7 @@ class World:
             self.say("fitting the estimator on rendered frames")
             if self.threads:
                 torch.set_num_threads(self.threads)
-            emo = seeded(NETWORK, 0)
+            emo = seeded(self.network, 0)
             made = estimator.fit(emo, self.estimator_steps, report=lambda step, loss: self.say(f"  {step}: {loss:.5f}"))
             with atomic(path) as temporary:
                 save_file(made.state_dict(), temporary)
@@ -179,7 +180,10 @@ class World:
             if self.threads:
                 torch.set_num_threads(self.threads)
             emo = pretrained(
-                NETWORK, scheduler, self.base_steps, report=lambda step, loss: self.say(f"  base {step}: {loss:.3f}")
+                self.network,
+                scheduler,
+                self.base_steps,
+                report=lambda step, loss: self.say(f"  base {step}: {loss:.3f}"),
             )
             checkpoint.save(folder, emo, scheduler, {"stage": None, "step": 0, "seed": 0})
         return folder
@@ -187,7 +191,7 @@ class World:
     @cached_property
     def asker(self) -> Asker:
         """The test set."""
-        size = NETWORK.image_size
+        size = self.network.image_size
         pairs = bars.pairs(self.voices[1], size)
         minute = bars.pairs(self.voices[1], size, count=10, frames=60 * bars.FPS)
         gallery = self.estimator.see(pairs.gallery).traits
@@ -224,9 +228,9 @@ class Seed:
                 self.world.say(f"  seed {self.number}, {model.name}, {stage} {row['step']}: loss {row['loss']:.3f}")
 
         return train(
-            spec, tell, network=NETWORK, config=self.world.train, stage=chosen,
-            dataset=WorldClips(chosen, NETWORK, known, self.number, TRAINING_PEOPLE, model.shuffled and own),
-            heldout=WorldClips(chosen, NETWORK, long_enough, HELD_OUT_SEED, HELD_OUT_PEOPLE),
+            spec, tell, network=self.world.network, config=self.world.train, stage=chosen,
+            dataset=WorldClips(chosen, self.world.network, known, self.number, TRAINING_PEOPLE, model.shuffled and own),
+            heldout=WorldClips(chosen, self.world.network, long_enough, HELD_OUT_SEED, HELD_OUT_PEOPLE),
         )  # fmt: skip
 
     def answers(self, model: Model, sizes: Sizes, how: How) -> Answers:
@@ -420,7 +424,7 @@ def prove(
     _begin(world)
     _ = world.base  # once, before seeds in other processes want it
     # On people, poses and paths it never saw, and before anything is measured with it.
-    errors = bars.estimator_errors(world.estimator, seeded(NETWORK, 0), world.speeds, world.films)
+    errors = bars.estimator_errors(world.estimator, seeded(world.network, 0), world.speeds, world.films)
     world.say("the estimator's own errors: " + ", ".join(f"{name} {value:.3f}" for name, value in errors.items()))
     questions: list[list[Question]] = [[(WHOLE, sizes), (NO_SPEED, sizes)] for _ in range(seeds)]
     broken = (replace(WHOLE, name="whole, asked as little", trained=None), *ABLATIONS)
@@ -457,7 +461,7 @@ def prove(
 
 def _begin(world: World) -> None:
     """UserError where OUT holds a proof of other numbers: nothing of it would belong to this one."""
-    network, training = (json.loads(numbers.model_dump_json()) for numbers in (NETWORK, world.train))
+    network, training = (json.loads(numbers.model_dump_json()) for numbers in (world.network, world.train))
     made_of = {
         "world": VERSION, "estimator_steps": world.estimator_steps, "base_steps": world.base_steps, "network": network,
         "train": training,

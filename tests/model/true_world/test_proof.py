@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from emo_model import samples
 from emo_model.cli import main
+from emo_model.diffusion import RECIPES
 from emo_model.errors import UserError
 from emo_model.networks.config import TINY_NETWORK
 from emo_model.networks.emo import seeded
@@ -26,6 +27,7 @@ STEPS = StageTraining(steps=2, batch_size=2, learning_rate=1e-3)
 SHORT = proof.TRAIN.model_copy(
     update={"image": STEPS, "video": STEPS, "speed": STEPS, "validation_batches": 1, "validation_batch_size": 1}
 )
+SMALL = proof.NETWORK.model_copy(update={"channels": (16, 16), "norm_groups": 4})
 FEW = Sizes(pairs=2, talk=13, turn=12, place=12, speeds=(0, 3), minutes=0)
 HOW = How(steps=2)
 
@@ -38,7 +40,9 @@ def voice(seed: int, frames: int = FRAMES + 20) -> Voice:
 
 def without_recordings(out: Path) -> proof.World:
     """A proof with an estimator that has learned nothing."""
-    found = proof.World(out, out, lambda line: None, 1, SHORT, estimator_steps=1, base_steps=1, films=1, exact_steps=3)
+    found = proof.World(
+        out, out, lambda line: None, 1, SMALL, SHORT, estimator_steps=1, base_steps=1, films=1, exact_steps=3
+    )
     out.mkdir()
     found.__dict__["voices"] = ([voice(1), voice(2)], [voice(3), voice(4, 100)])
     return found
@@ -147,6 +151,19 @@ def test_other_questions_are_asked_anew(finished):
     few = seed.answers(proof.WHOLE, FEW, HOW)
     more = seed.answers(proof.WHOLE, replace(FEW, speeds=(0, 1, 3)), HOW)
     assert (len(few.speed), len(more.speed)) == (2, 3)
+
+
+def test_a_model_is_asked_with_noise_as_it_learned_from(finished, monkeypatch):
+    asked = []
+
+    def ask(_asker, _emo, _scheduler, how, _sizes, no_speed):
+        asked.append(how.shared)
+        return Answers()
+
+    monkeypatch.setattr(Asker, "ask", ask)
+    seed = proof.Seed(finished[0], 0)
+    seed.answers(proof.WHOLE, replace(FEW, talk=14), HOW)
+    assert asked == [RECIPES[proof.TRAIN.noise].shared] and asked != [0.0]
 
 
 @pytest.fixture(scope="module")
