@@ -209,7 +209,7 @@ def test_stage_1_learns_who_it_is_shown(tmp_path):
     if not (folder / "voices/silero_test.wav").exists():
         pytest.skip("no sample media; run: make setup")
     numbers = proof.TRAIN.model_copy(update={"image": proof.TRAIN.image.model_copy(update={"steps": 600})})
-    world = proof.World(tmp_path, folder, print, 2, numbers, estimator_steps=2500)
+    world = proof.World(tmp_path, folder, print, 2, train=numbers, estimator_steps=2500)
     checkpoint = proof.Seed(world, 0).checkpoint("image")
     assert json.loads((checkpoint.parents[1] / "summary.json").read_text())["loss_end"]["heldout"] < 0.25
     errors = bars.estimator_errors(world.estimator, seeded(proof.NETWORK, 0), world.speeds)
