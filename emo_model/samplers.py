@@ -5,12 +5,14 @@ step as Karras et al. 2022 (equation 5) place noise levels, at whole t, which th
 data 20 steps leave less than a third of the error of DDIM's 40 (tests/model/test_samplers.py).
 """
 
+import diffusers
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin, UniPCMultistepScheduler
+from diffusers import DDIMScheduler, SchedulerMixin
 
 from emo_model.errors import UserError
 
-SAMPLERS = {"ddim": DDIMScheduler, "dpm++": DPMSolverMultistepScheduler, "unipc": UniPCMultistepScheduler}
+# Names of diffusers: the two of second order import scipy.stats, which who trains or samples by DDIM need not wait for.
+SAMPLERS = {"ddim": "DDIMScheduler", "dpm++": "DPMSolverMultistepScheduler", "unipc": "UniPCMultistepScheduler"}
 RHO = 7  # Karras et al. 2022
 MOST_NOISE = 20.0  # over signal: above it steps are wasted, save the first, which begins at the schedule's end
 
@@ -25,7 +27,7 @@ def solver(scheduler: DDIMScheduler, sampler: str, steps: int, device: torch.dev
         scheduler.set_timesteps(steps, device=device)
         return scheduler
     # With zero terminal SNR diffusers gives these a signal of 2^-12 at the end, and DDIM none.
-    found = SAMPLERS[sampler].from_config(scheduler.config)
+    found = getattr(diffusers, SAMPLERS[sampler]).from_config(scheduler.config)
     found.set_timesteps(steps)
     levels = ((1 - found.alphas_cumprod) / found.alphas_cumprod).double().sqrt()
     at = _steps(levels, steps)

@@ -1,6 +1,7 @@
 """Who lives in the small true world: identities that differ in colour and shape."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ class People:
         return len(self.traits)
 
 
+@lru_cache(maxsize=16)
 def people(count: int, seed: int, apart: float = 0.0) -> People:
     """Identities drawn by seed, any two of them at least `apart` in `distance`, where that is asked for."""
     rng = np.random.default_rng([11, seed])
@@ -29,7 +31,9 @@ def people(count: int, seed: int, apart: float = 0.0) -> People:
         drawn = _person(rng)
         if not apart or not found or distances(np.array(found), drawn[None]).min() >= apart:
             found.append(drawn)
-    return People(np.array(found))
+    traits = np.array(found)
+    traits.flags.writeable = False  # everyone who asks gets these
+    return People(traits)
 
 
 def distances(some: Array, others: Array) -> Array:

@@ -14,7 +14,7 @@ Whatever is finished is kept: a killed proof goes on where it was.
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -205,6 +205,7 @@ class Seed:
 
     world: World
     number: int
+    _trained: dict[tuple[StageName, Model], Path] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -213,6 +214,8 @@ class Seed:
     def checkpoint(self, stage: StageName, model: Model = WHOLE) -> Path:
         """Trained where it is not; a finished one is returned at once."""
         own = stage == "speed"
+        if (stage, model) in self._trained:
+            return self._trained[stage, model]
         chosen = (model.trained if own else None) or stages.stage(stage)
         run_dir = self.folder / (model.name if own else WHOLE.name).replace(" ", "_") / stage
         start = self.checkpoint(BEFORE[stage]) if stage in BEFORE else self.world.base
@@ -227,11 +230,12 @@ class Seed:
             if row["step"] % 50 == 0:
                 self.world.say(f"  seed {self.number}, {model.name}, {stage} {row['step']}: loss {row['loss']:.3f}")
 
-        return train(
+        self._trained[stage, model] = train(
             spec, tell, network=self.world.network, config=self.world.train, stage=chosen,
             dataset=WorldClips(chosen, self.world.network, known, self.number, TRAINING_PEOPLE, model.shuffled and own),
             heldout=WorldClips(chosen, self.world.network, long_enough, HELD_OUT_SEED, HELD_OUT_PEOPLE),
         )  # fmt: skip
+        return self._trained[stage, model]
 
     def answers(self, model: Model, sizes: Sizes, how: How) -> Answers:
         """Asked, or read where they were asked before."""
