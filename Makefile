@@ -79,8 +79,9 @@ demo: media
 dev: $(STAMP)
 	@scripts/dev.sh
 
+# A file is one worker's, for what its tests share. In the tree's order: by count of tests, files of one long test come last.
 test: media oracles
-	$(PYTEST) -n 2 --dist loadfile --durations 10
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 test-long: media oracles
 	$(PYTEST) -m "long or gpu" --durations 10
