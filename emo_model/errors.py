@@ -10,6 +10,10 @@ FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 class UserError(Exception):
     """One line that says what was wanted, what came, and the next command to run."""
 
+    def __reduce__(self) -> tuple[type["UserError"], tuple[str]]:
+        """The line is all that another process is told, whatever a subclass was made of."""
+        return UserError, (str(self),)
+
 
 @contextmanager
 def disk_errors_told() -> Iterator[None]:

@@ -185,11 +185,11 @@ def proof() -> None:
 
 @proof.command()
 @click.option("--out", type=click.Path(path_type=Path), help="Folder; 6_checkpoints/true_world otherwise.")
-@click.option("--seeds", default=3, show_default=True, help="Models trained from nothing.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Models trained from nothing.")
 @click.option("--ablations/--no-ablations", default=True, show_default=True, help="Broken models, of seed 0.")
 @click.option("--jobs", type=click.IntRange(min=1), help="Seeds at a time, a CPU thread each; else one a core.")
 def world(out: Path | None, seeds: int, ablations: bool, jobs: int | None) -> None:
-    """Train all three stages in a small true world, and measure each control on people and voices never seen.
+    """Train all three stages in a small true world; measure each control on people never seen, speech never heard.
 
     Heads by formula that speak real recordings, so that identity, mouth, place and rotation are known exactly. Hours on
     two cores; killed, the same command goes on. Writes OUT/proof.md. Exit code 1 where a bar is missed.

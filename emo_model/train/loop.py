@@ -67,7 +67,11 @@ class Interrupted(Exception):
 
     def __init__(self, signal_number: int, saved: Path) -> None:
         super().__init__(f"stopped by signal {signal_number}; saved {saved}; run the same command to go on")
+        self.made_of = signal_number, saved
         self.exit_code = 128 + signal_number  # 143, 130 or 129, as shells report them
+
+    def __reduce__(self) -> tuple[type["Interrupted"], tuple[int, Path]]:
+        return Interrupted, self.made_of
 
 
 @dataclass

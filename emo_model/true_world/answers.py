@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from diffusers import DDIMScheduler
@@ -12,11 +13,13 @@ from emo_model.networks.emo import EMO
 from emo_model.true_world import measures
 from emo_model.true_world.bars import FPS, WIDEN, Pairs, Watched, scaled, watch
 from emo_model.true_world.estimator import Estimator
+from emo_model.true_world.people import ASPECT, HAIRLINE
 from emo_model.true_world.videos import Asked, How, videos
 
 # (d) in picture widths. Two places of one size, and two sizes of one place.
 PLACES = {"left": (0.0, 0.15, 0.7, 0.85), "right": (0.3, 0.15, 1.0, 0.85)}
 SIZES = {"narrow": WIDEN, "wide": 1.7}  # of the head's own box
+SHAPE = {"aspect": ASPECT, "hairline": HAIRLINE}
 SETTLED = 2  # frames at a video's start that Table 2 leaves out: they have no frames before them
 
 
@@ -29,7 +32,7 @@ class Sizes:
     turn: int = 24  # frames of one for (c)
     place: int = 24  # frames of one for (d)
     speeds: tuple[int, ...] = (0, 1, 2, 3)  # which of the four
-    minutes: int = 1  # videos of a minute, for (e)
+    minutes: int = 2  # videos of a minute, for (e)
 
 
 QUICK = Sizes(pairs=20, talk=36, turn=24, place=24, speeds=(0, 3), minutes=0)
@@ -41,14 +44,17 @@ class Answers:
     """Means over videos."""
 
     person: float = np.nan  # (a) share of videos that show their own portrait
+    shape: dict[str, float] = field(default_factory=dict)  # (a) trait -> correlation with the portrait's, over videos
     mouth: float = np.nan  # (b) correlation with the voice
     mouth_others: float = np.nan  # (b) with another clip's voice
     speed: dict[str, dict[str, float]] = field(default_factory=dict)  # (c) asked -> Table 2
+    rises: list[tuple[float, float]] = field(default_factory=list)  # (c) 95 % interval of each step to a faster one
     inside: dict[str, float] = field(default_factory=dict)  # (d) region -> share of the head inside
     follows: float = np.nan  # (d) how far the head moves for each picture width that the region moves
     sway: dict[str, float] = field(default_factory=dict)  # (d) region -> sway
     wider_sways_more: tuple[float, float] = (np.nan, np.nan)  # (d) 95 % interval of wide less narrow
-    seam: float = np.nan  # (e) of the minutes, else of the talking videos
+    seam: float = np.nan  # (e) of the talking videos
+    seam_minute: float = np.nan  # (e) of the minutes
     person_last: float = np.nan  # (e) share of the minutes' last ten seconds that show their own portrait
     drift: float = np.nan  # (e) distance to the portrait, last ten seconds less first ten
     seconds: float = 0.0
@@ -80,15 +86,20 @@ class Asker:
             return found
         usual = float(np.median(self.speeds))
         pixels, talk = made("talk", chosen.asked(usual, frames=sizes.talk))
-        found.person = float(measures.knows_person(talk.traits.mean(1), self.gallery, chosen.own).mean())
+        shown, own = talk.traits.mean(1), self.gallery[chosen.own]
+        found.person = float(measures.knows_person(shown, self.gallery, chosen.own).mean())
+        found.shape = {name: float(np.corrcoef(shown[:, k], own[:, k])[0, 1]) for name, k in SHAPE.items()}
         voice = chosen.mouth[:, : sizes.talk]
         found.mouth = float(measures.mouth_follows(talk.mouth, voice).mean())
         found.mouth_others = float(measures.mouth_follows(talk.mouth, np.roll(voice, 7, axis=0)).mean())
         found.seam = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
+        turned = []
         for number in sizes.speeds:
             speed = self.speeds[number]
             _, seen = made(f"speed {speed:.2f}", chosen.asked(speed, frames=sizes.turn))
-            found.speed[f"{speed:.2f}"] = measures.table_2(measures.head_speed(seen.euler)[:, SETTLED:])
+            turned.append(measures.head_speed(seen.euler)[:, SETTLED:])
+            found.speed[f"{speed:.2f}"] = measures.table_2(turned[-1])
+        found.rises = [_interval((fast - slow).mean(axis=1)) for slow, fast in pairwise(turned)]
         # The narrow region is the usual one: the talking videos began so.
         self.keep("region narrow", pixels[:, : sizes.place])
         self._regions(found, chosen, usual, sizes, made, talk.boxes)
@@ -115,13 +126,12 @@ class Asker:
             )
         moved = PLACES["right"][0] - PLACES["left"][0]
         found.follows = float((centres["right"] - centres["left"])[:, 0].mean() / moved)
-        more = sways["wide"] - sways["narrow"]
-        found.wider_sways_more = (float(more.mean() - 1.96 * _error(more)), float(more.mean() + 1.96 * _error(more)))
+        found.wider_sways_more = _interval(sways["wide"] - sways["narrow"])
 
     def _minutes(self, found: Answers, emo: EMO, speed: float, sizes: Sizes, made: Callable) -> None:
         long = self.minute.first(sizes.minutes)
         pixels, seen = made("minute", long.asked(speed))
-        found.seam = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
+        found.seam_minute = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
         own, ten = self.gallery[long.own], 10 * FPS
         last = seen.traits[:, -ten:]
         right = [measures.knows_person(last[k], self.gallery, np.full(ten, long.own[k])) for k in range(len(last))]
@@ -130,5 +140,7 @@ class Asker:
         found.drift = float(far[1] - far[0])
 
 
-def _error(values: NDArray[np.float64]) -> float:
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % of their mean."""
+    middle, error = values.mean(), values.std(ddof=1) / np.sqrt(len(values))
+    return float(middle - 1.96 * error), float(middle + 1.96 * error)

@@ -41,9 +41,9 @@ class Pairs:
     audio: Tensor  # (V, T, layers, width)
     mouth: NDArray[np.float64]  # (V, T)
 
-    def first(self, count: int) -> "Pairs":
-        """The first of them; all the gallery."""
-        keep = slice(count)
+    def first(self, count: int, start: int = 0) -> "Pairs":
+        """The first of them from `start` on; all the gallery."""
+        keep = slice(start, start + count)
         return replace(
             self, portraits=self.portraits[keep], own=self.own[keep], places=self.places[keep], audio=self.audio[keep],
             mouth=self.mouth[keep],

@@ -1,5 +1,5 @@
 """The way back: pixels -> who, mouth, place and rotation. Fitted on rendered frames alone, and frozen before any
-model is trained. Its own errors on people and poses it never saw are measured first (`check`).
+model is trained. Its own errors on people and poses it never saw are measured first (bars.estimator_errors).
 """
 
 from collections.abc import Callable, Sequence
@@ -35,11 +35,6 @@ class Seen:
     centre: NDArray[np.float64]
     radius: NDArray[np.float64]
     euler: NDArray[np.float64]
-
-    @property
-    def rotations(self) -> Rotation:
-        """Head to camera."""
-        return Rotation.from_euler("zyx", self.euler, degrees=True)
 
 
 class Estimator(nn.Module):

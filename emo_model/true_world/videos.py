@@ -18,7 +18,7 @@ from emo_model.generate.sampler import guided, nearby, noise
 from emo_model.networks.emo import EMO
 
 Without = Literal["nothing", "reference", "audio", "speed", "motion", "mask"]
-GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=2.0)
+GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=1.0)
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,6 @@ class Asked:
     def of(self, rows: slice) -> "Asked":
         """Some of them."""
         return Asked(self.portraits[rows], self.masks[rows], self.audio[rows], self.speed[rows])
-
-    def but(self, **changed: Tensor) -> "Asked":
-        """With something else in a place."""
-        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

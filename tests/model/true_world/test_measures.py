@@ -63,7 +63,8 @@ def passing() -> Answers:
     steps = {f"{s}": {"mean velocity": s, "velocity variance": 0.1, "VMV": 0.1} for s in (0.5, 2.0, 4.0, 7.0)}
     return Answers(
         person=1.0, mouth=0.9, mouth_others=0.05, speed=steps, inside={"left": 0.95}, follows=0.9,
-        wider_sways_more=(0.01, 0.02), seam=1.1, person_last=0.97,
+        wider_sways_more=(0.01, 0.02), seam=1.1, person_last=0.97, shape={"aspect": 0.9, "hairline": 0.8},
+        rises=[(0.5, 1.5)] * 3, seam_minute=1.15, drift=0.01,
     )  # fmt: skip
 
 
@@ -73,15 +74,17 @@ def none() -> Answers:
 
 
 def test_all_bars_pass_where_all_is_well(none):
-    assert [bar.met for bar in bars_of([passing()], [none])] == [True] * 11
+    assert [bar.met for bar in bars_of([passing()], [none])] == [True] * 15
 
 
 @pytest.mark.parametrize(
     "field, value, letter",
     [
-        ("person", 0.94, "a"), ("mouth", 0.79, "b"), ("mouth_others", 0.25, "b"),
+        ("person", 0.94, "a"), ("shape", {"aspect": 0.9, "hairline": 0.1}, "a"),
+        ("mouth", 0.79, "b"), ("mouth_others", 0.25, "b"),
         ("inside", {"left": 0.99, "wide": 0.8}, "d"), ("follows", 0.4, "d"), ("wider_sways_more", (-0.001, 0.02), "d"),
-        ("seam", 1.3, "e"), ("person_last", 0.9, "e"),
+        ("seam", 1.3, "e"), ("person_last", 0.9, "e"), ("seam_minute", 1.3, "e"), ("drift", 0.1, "e"),
+        ("rises", [(0.5, 1.5), (-0.1, 0.9), (0.5, 1.5)], "c"),
     ],
 )  # fmt: skip
 def test_one_seed_that_misses_a_bar_misses_it_for_all(none, field, value, letter):

@@ -9,10 +9,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from emo_model import samples
+from emo_model import diffusion, samples
 from emo_model.cli import main
 from emo_model.diffusion import RECIPES
 from emo_model.errors import UserError
+from emo_model.generate.guidance import Guidance
+from emo_model.generate.sampler import animate
 from emo_model.networks.config import TINY_NETWORK
 from emo_model.networks.emo import seeded
 from emo_model.train.config import StageTraining
@@ -20,7 +22,7 @@ from emo_model.true_world import bars, estimator, proof
 from emo_model.true_world.answers import Answers, Asker, Sizes
 from emo_model.true_world.clips import FRAMES
 from emo_model.true_world.people import people
-from emo_model.true_world.videos import How, videos
+from emo_model.true_world.videos import How, _seed, videos
 from emo_model.true_world.voices import Voice
 
 STEPS = StageTraining(steps=2, batch_size=2, learning_rate=1e-3)
@@ -76,11 +78,11 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
 def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monkeypatch):
     world, found = finished
     text = (world.out / "proof.md").read_text()
-    assert len(found) == 14 + 5 and all(f"| {bar.wanted} |" in text for bar in found[:14])
-    assert [bar.letter for bar in found[14:]] == ["a", "b", "c", "d", "e"]
+    assert len(found) == 18 + 5 and all(f"| {bar.wanted} |" in text for bar in found[:18])
+    assert [bar.letter for bar in found[18:]] == ["a", "b", "c", "d", "e"]
     assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
     assert all(f"| whole, {how} |" in text for how in ("asked as little", "2 steps of DDIM", "3 steps of DDIM"))
-    assert text.count("| NO |") + text.count("| yes |") == 14
+    assert text.count("| NO |") + text.count("| yes |") == 18
     pictures = world.out / "seed-0" / "pictures"
     assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
     monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
@@ -106,15 +108,17 @@ def test_killed_between_two_models_it_goes_on(world, monkeypatch):
     assert (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text() == trained
 
 
-def test_seeds_in_processes_of_their_own_answer_as_one_after_another(tmp_path):
-    found = []
-    for jobs in (0, 2):
-        world = without_recordings(tmp_path / str(jobs))
-        world.keep_voices(*world.voices)
-        proof.prove(replace(world, say=print), 2, HOW, FEW, ablations=False, jobs=jobs)
-        found.append([json.loads(path.read_text())["answers"] for path in sorted(world.out.rglob("answers/*.json"))])
-    assert len(found[0]) == 4
-    assert str([{**a, "seconds": 0} for a in found[0]]) == str([{**a, "seconds": 0} for a in found[1]])  # holds NaN
+def test_seeds_in_processes_of_their_own_answer_as_in_this_one(finished, tmp_path):
+    world = without_recordings(tmp_path / "out")
+    world.keep_voices(*world.voices)
+    proof.prove(replace(world, say=print), 2, HOW, FEW, ablations=False, jobs=2)
+
+    def answers(out: Path, seed: int) -> list[dict]:
+        kept = [out / f"seed-{seed}" / "answers" / f"{name}.json" for name in ("whole", "no_Speed_Layers_(stage_2)")]
+        return [{**json.loads(path.read_text())["answers"], "seconds": 0} for path in kept]
+
+    assert str(answers(world.out, 0)) == str(answers(finished[0].out, 0))  # as text: they hold NaN
+    assert str(answers(world.out, 1)) != str(answers(world.out, 0))
 
 
 def test_a_proof_of_other_numbers_is_refused_and_kept(world):
@@ -153,6 +157,17 @@ def test_other_questions_are_asked_anew(finished):
     assert (len(few.speed), len(more.speed)) == (2, 3)
 
 
+def test_a_model_that_was_trained_again_is_asked_again(finished, monkeypatch):
+    seed = proof.Seed(finished[0], 0)
+    sizes = replace(FEW, talk=15)
+    seed.answers(proof.WHOLE, sizes, HOW)
+    monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
+    seed.answers(proof.WHOLE, sizes, HOW)
+    monkeypatch.setattr(proof, "checkpoint_sha256", lambda _folder: "another")
+    with pytest.raises(pytest.fail.Exception, match="asked again"):
+        seed.answers(proof.WHOLE, sizes, HOW)
+
+
 def test_a_model_is_asked_with_noise_as_it_learned_from(finished, monkeypatch):
     asked = []
 
@@ -178,10 +193,21 @@ def test_people_asked_about_are_none_that_a_model_saw(pairs):
         assert not (np.abs(asked[:, None] - known[None]).max(-1) < 1e-6).any()
 
 
+def test_the_proof_asks_of_the_sampler_that_makes_videos(pairs):
+    """Many videos at once (videos.py) and one (generate/sampler.py): seams, motion frames, guidance, shared noise."""
+    emo, scheduler = seeded(SMALL, 0).eval(), diffusion.schedule(RECIPES["clean"])
+    asked, guidance = pairs.asked(1.0, frames=30), Guidance(reference=1.0, audio=2.0, speed=2.0, motion=1.5)
+    many = videos(emo, scheduler, asked, How(steps=2, guidance=guidance, seed=3, shared=0.5))
+    for k in (0, 2):
+        clips = animate(
+            emo, scheduler, asked.portraits[k], asked.masks[k], asked.audio[k], 1.0, steps=2, guidance=guidance,
+            seed=_seed(3, k), shared=0.5,
+        )  # fmt: skip
+        torch.testing.assert_close(torch.cat(list(clips)), many[k], atol=1e-4, rtol=0)
+
+
 def test_a_video_is_the_same_whatever_it_is_made_with(pairs):
     emo = seeded(proof.NETWORK, 0).eval()
-    from emo_model import diffusion
-
     scheduler = diffusion.schedule(diffusion.RECIPES["clean"])
     asked = pairs.asked(1.0, frames=14)
     one, many = (videos(emo, scheduler, asked, How(steps=2, at_once=size)) for size in (1, 3))
