@@ -18,7 +18,7 @@ from emo_model.generate.sampler import guided, nearby, noise
 from emo_model.networks.emo import EMO
 
 Without = Literal["nothing", "reference", "audio", "speed", "motion", "mask"]
-GUIDANCE = Guidance(reference=1.0, audio=2.0, speed=2.0, motion=1.0)
+GUIDANCE = Guidance.of(1.0)  # none: the paper read literally; 2 for voice and speed gains nothing (emo_model/LOG.md)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import pytest
 from emo_model.true_world import measures
 from emo_model.true_world.answers import Answers
 from emo_model.true_world.people import people
-from emo_model.true_world.proof import bars_of
+from emo_model.true_world.proof import at_its_speed, bars_of, over_all
 
 
 def test_a_person_is_known_by_the_nearest_portrait():
@@ -74,7 +74,7 @@ def none() -> Answers:
 
 
 def test_all_bars_pass_where_all_is_well(none):
-    assert [bar.met for bar in bars_of([passing()], [none])] == [True] * 15
+    assert [bar.met for bar in bars_of([passing()], [none])] == [True] * 17
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,19 @@ def test_one_seed_that_misses_a_bar_misses_it_for_all(none, field, value, letter
 def test_speeds_that_do_not_rise_are_missed(none):
     flat = passing()
     flat.speed["4.0"]["mean velocity"] = 1.0
-    assert [bar.wanted for bar in bars_of([flat], [none]) if not bar.met] == ["mean speed rises over four asked"]
+    missed = [bar.wanted for bar in bars_of([flat], [none]) if not bar.met]
+    assert missed[0] == "mean speed rises over four asked" and all("at a like mean speed" in m for m in missed[1:])
+
+
+def test_heads_are_held_against_others_that_turn_as_fast(none):
+    """Faster ones vary more: at 3 degrees a frame, half way from 2 to 4, half way from 1 to 3."""
+    some = passing()
+    for speed, variance in zip((0.5, 2.0, 4.0, 7.0), (0.1, 1.0, 3.0, 9.0), strict=True):
+        some.speed[f"{speed}"]["velocity variance"] = variance
+    assert at_its_speed(some, none, "velocity variance") == pytest.approx(2.0)
+    assert over_all(some, none, "velocity variance") == pytest.approx(3.275)
+    some.speed["4.0"]["mean velocity"] = 1.5
+    assert np.isnan(at_its_speed(some, none, "velocity variance"))
 
 
 def test_what_was_not_measured_is_not_a_pass(none):

@@ -78,11 +78,11 @@ def test_ablations_branch_from_the_whole_models_stages_and_train_what_they_say(f
 def test_a_proof_writes_its_table_and_the_second_time_only_reads(finished, monkeypatch):
     world, found = finished
     text = (world.out / "proof.md").read_text()
-    assert len(found) == 18 + 5 and all(f"| {bar.wanted} |" in text for bar in found[:18])
-    assert [bar.letter for bar in found[18:]] == ["a", "b", "c", "d", "e"]
+    assert len(found) == 20 + 5 and all(f"| {bar.wanted} |" in text for bar in found[:20])
+    assert [bar.letter for bar in found[20:]] == ["a", "b", "c", "d", "e"]
     assert all(f"| {model.name} |" in text for model in proof.ABLATIONS)
     assert all(f"| whole, {how} |" in text for how in ("asked as little", "2 steps of DDIM", "3 steps of DDIM"))
-    assert text.count("| NO |") + text.count("| yes |") == 18
+    assert text.count("| NO |") + text.count("| yes |") == 20
     pictures = world.out / "seed-0" / "pictures"
     assert (pictures / "whole" / "talk.png").is_file() and (pictures / "without_motion_frames").is_dir()
     monkeypatch.setattr(proof, "load_network", lambda _folder: pytest.fail("asked again"))
