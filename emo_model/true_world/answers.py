@@ -55,7 +55,8 @@ class Answers:
     wider_sways_more: tuple[float, float] = (np.nan, np.nan)  # (d) 95 % interval of wide less narrow
     seam: float = np.nan  # (e) of the talking videos
     seam_minute: float = np.nan  # (e) of the minutes
-    person_last: float = np.nan  # (e) share of the minutes' last ten seconds that show their own portrait
+    person_first: float = np.nan  # (e) share of the minutes' first ten seconds' frames that show their own portrait
+    person_last: float = np.nan  # (e) of their last ten
     drift: float = np.nan  # (e) distance to the portrait, last ten seconds less first ten
     seconds: float = 0.0
 
@@ -133,10 +134,12 @@ class Asker:
         pixels, seen = made("minute", long.asked(speed))
         found.seam_minute = float(measures.seam_ratio(pixels.numpy(), emo.config.frames).mean())
         own, ten = self.gallery[long.own], 10 * FPS
-        last = seen.traits[:, -ten:]
-        right = [measures.knows_person(last[k], self.gallery, np.full(ten, long.own[k])) for k in range(len(last))]
-        found.person_last = float(np.mean(right))
-        far = [np.linalg.norm(part - own[:, None], axis=2).mean() for part in (seen.traits[:, :ten], last)]
+        ends = seen.traits[:, :ten], seen.traits[:, -ten:]
+        each = np.repeat(long.own, ten)  # frame by frame: what a mean over time would hide
+        found.person_first, found.person_last = (
+            float(measures.knows_person(end.reshape(len(each), -1), self.gallery, each).mean()) for end in ends
+        )
+        far = [np.linalg.norm(end - own[:, None], axis=2).mean() for end in ends]
         found.drift = float(far[1] - far[0])
 
 

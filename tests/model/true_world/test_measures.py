@@ -63,8 +63,8 @@ def passing() -> Answers:
     steps = {f"{s}": {"mean velocity": s, "velocity variance": 0.1, "VMV": 0.1} for s in (0.5, 2.0, 4.0, 7.0)}
     return Answers(
         person=1.0, mouth=0.9, mouth_others=0.05, speed=steps, inside={"left": 0.95}, follows=0.9,
-        wider_sways_more=(0.01, 0.02), seam=1.1, person_last=0.97, shape={"aspect": 0.9, "hairline": 0.8},
-        rises=[(0.5, 1.5)] * 3, seam_minute=1.15, drift=0.01,
+        wider_sways_more=(0.01, 0.02), seam=1.1, person_first=0.99, person_last=0.97,
+        shape={"aspect": 0.9, "hairline": 0.8}, rises=[(0.5, 1.5)] * 3, seam_minute=1.15, drift=0.01,
     )  # fmt: skip
 
 
