@@ -35,7 +35,7 @@ class Sizes:
     minutes: int = 2  # videos of a minute, for (e)
 
 
-QUICK = Sizes(pairs=20, talk=36, turn=24, place=24, speeds=(0, 3), minutes=0)
+QUICK = Sizes(pairs=50, talk=48, turn=24, place=12, speeds=(0, 3), minutes=0)  # of broken models
 EXACT = Sizes(pairs=8, talk=36, turn=24, place=24, speeds=(0, 3), minutes=0)  # of many sampling steps
 
 

@@ -53,11 +53,13 @@ class Pairs:
         self, speed: float | None, regions: NDArray[np.float64] | None = None, frames: int | None = None
     ) -> Asked:
         """With a speed and regions (V, 4), by default about each head where it is."""
-        regions = scaled(self.places, WIDEN) if regions is None else regions
-        size = self.portraits.shape[-1]
-        masks = torch.stack([region_mask(region * size, size) for region in regions])
+        size, own = self.portraits.shape[-1], scaled(self.places, WIDEN)
+        masks, home = (
+            torch.stack([region_mask(region * size, size) for region in boxes])
+            for boxes in (own if regions is None else regions, own)
+        )
         value = np.nan if speed is None else speed
-        return Asked(self.portraits, masks, self.audio[:, :frames], torch.full((len(self.portraits),), value))
+        return Asked(self.portraits, masks, home, self.audio[:, :frames], torch.full((len(self.portraits),), value))
 
 
 def pairs(voices: Sequence[Voice], size: int, count: int = PAIRS, frames: int = SECONDS * FPS) -> Pairs:

@@ -241,10 +241,10 @@ class Seed:
         return self._trained[stage, model]
 
     def minutes(self) -> float:
-        """Of training the whole model, however often it went on."""
-        rows = (line for stage in ("image", "video", "speed")
-                for line in (self.folder / WHOLE.name / stage / "progress.jsonl").read_text().splitlines())  # fmt: skip
-        return sum(json.loads(row)["seconds"] for row in rows) / 60
+        """Of training the whole model, by each stage's median step: one may have been stopped for hours."""
+        files = [self.folder / WHOLE.name / stage / "progress.jsonl" for stage in ("image", "video", "speed")]
+        steps = [[json.loads(row)["seconds"] for row in file.read_text().splitlines()] for file in files]
+        return sum(len(seconds) * float(np.median(seconds)) for seconds in steps) / 60
 
     def answers(self, model: Model, sizes: Sizes, how: How) -> Answers:
         """Asked, or read where they were asked before."""

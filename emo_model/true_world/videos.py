@@ -23,11 +23,12 @@ GUIDANCE = Guidance.of(1.0)  # none: the paper read literally; 2 for voice and s
 
 @dataclass(frozen=True)
 class Asked:
-    """What V videos are to be: portraits (V, 3, S, S) in [-1, 1], masks (V, 1, S, S), audio (V, T, layers, width),
-    speed (V,) degrees a frame, NaN: unknown."""
+    """What V videos are to be: portraits (V, 3, S, S) in [-1, 1], masks (V, 1, S, S), home (V, 1, S, S) those of the
+    heads where the portraits have them, audio (V, T, layers, width), speed (V,) degrees a frame, NaN: unknown."""
 
     portraits: Tensor
     masks: Tensor
+    home: Tensor
     audio: Tensor
     speed: Tensor
 
@@ -36,13 +37,14 @@ class Asked:
 
     def of(self, rows: slice) -> "Asked":
         """Some of them."""
-        return Asked(self.portraits[rows], self.masks[rows], self.audio[rows], self.speed[rows])
+        return Asked(self.portraits[rows], self.masks[rows], self.home[rows], self.audio[rows], self.speed[rows])
 
 
 @dataclass(frozen=True)
 class How:
-    """Sampling, and which condition is left out of it (an ablation): each is then what training calls dropped, and
-    without "motion" every clip starts from zero maps, as a video's first."""
+    """Sampling, and which condition is left out of it (an ablation): each is then what training calls dropped. Without
+    "motion" every clip starts from zero maps, as a video's first; without "mask", which training never drops, the
+    region is the portrait's own, wherever another is asked for."""
 
     steps: int = 6
     guidance: Guidance = GUIDANCE
@@ -70,7 +72,7 @@ def _together(emo: EMO, scheduler: DDIMScheduler, asked: Asked, how: How, first:
     f, n, m, total = emo.config.frames, emo.config.motion_frames, emo.config.nearby, asked.audio.shape[1]
     reference, motion, parts, scales = emo.encode_pixels(asked.portraits), None, [], how.scales()
     speed = asked.speed[:, None].expand(-1, f + 2 * m)
-    masks = None if how.without == "mask" else asked.masks
+    masks = asked.home if how.without == "mask" else asked.masks
     for number, start in enumerate(range(0, total, f)):
         features = emo.encode_frames(reference, motion)
         heard = asked.audio[:, nearby(start, f, m, total)].float()

@@ -19,7 +19,7 @@ from emo_model.networks.config import TINY_NETWORK
 from emo_model.networks.emo import seeded
 from emo_model.train.config import StageTraining
 from emo_model.true_world import bars, estimator, proof
-from emo_model.true_world.answers import Answers, Asker, Sizes
+from emo_model.true_world.answers import PLACES, Answers, Asker, Sizes
 from emo_model.true_world.clips import FRAMES
 from emo_model.true_world.people import people
 from emo_model.true_world.videos import How, _seed, videos
@@ -204,6 +204,15 @@ def test_the_proof_asks_of_the_sampler_that_makes_videos(pairs):
             seed=_seed(3, k), shared=0.5,
         )  # fmt: skip
         torch.testing.assert_close(torch.cat(list(clips)), many[k], atol=1e-4, rtol=0)
+
+
+def test_a_model_that_is_told_no_region_is_told_the_portraits_own(pairs):
+    emo, scheduler = seeded(SMALL, 0).eval(), diffusion.schedule(RECIPES["clean"])
+    left, right = (pairs.asked(1.0, np.array([box] * 3), 12) for box in PLACES.values())
+    told = [videos(emo, scheduler, asked, How(steps=2, without="mask")) for asked in (left, right)]
+    torch.testing.assert_close(*told)
+    torch.testing.assert_close(told[0], videos(emo, scheduler, pairs.asked(1.0, frames=12), How(steps=2)))
+    assert not torch.equal(left.masks, right.masks)
 
 
 def test_a_video_is_the_same_whatever_it_is_made_with(pairs):
