@@ -128,6 +128,7 @@ def test_a_gpus_norms_take_more_than_the_cpus():
     assert two[0] > two[1]
 
 
+@pytest.mark.long
 def test_selective_checkpointing_holds_more_than_full_and_less_than_none(monkeypatch):
     monkeypatch.setattr(gradient_checkpointing, "DEAR", 40)  # SMALL is narrow
     ways = [PLAIN.model_copy(update={"gradient_checkpointing": way}) for way in ("full", "selective", "no")]

@@ -11,7 +11,7 @@ import pytest
 from tests.model.train.small_run import HOME, losses, saved, small_run, wait_for
 
 
-@pytest.mark.parametrize("how", ["closed", "kill -HUP"])
+@pytest.mark.parametrize("how", ["closed", pytest.param("kill -HUP", marks=pytest.mark.long)])
 def test_a_closed_terminal_saves_and_ends(tmp_path: Path, how: str) -> None:
     """A real one: what the run says afterwards has nowhere to go."""
     run = small_run(tmp_path, 4000)

@@ -249,7 +249,8 @@ def test_a_signal_finishes_the_step_saves_and_the_next_call_goes_on(tmp_path):
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+# SIGTERM is sent to ranks, too (test_ranks.py).
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGTERM, marks=pytest.mark.long), signal.SIGKILL])
 def test_a_killed_process_resumes_where_its_last_checkpoint_is(tmp_path, how):
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", WORKER, str(tmp_path / "cut"), "40", "0.1"]

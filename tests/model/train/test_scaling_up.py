@@ -62,6 +62,7 @@ def test_a_run_with_every_option_resumes_bit_for_bit(tmp_path):
     assert ends[0] == ends[1] == {name.removeprefix("loss_"): value for name, value in looks[3].items()}
 
 
+@pytest.mark.long
 def test_batches_read_ahead_by_other_processes_are_the_same_batches(tmp_path):
     run(tmp_path / "here", 3)
     run(tmp_path / "ahead", 3, config=CONFIG.model_copy(update={"loader_workers": 2}))
