@@ -40,7 +40,7 @@ from emo_model.train.checkpoint import load_network
 from emo_model.train.config import RunSpec, StageTraining, TrainConfig
 from emo_model.train.loop import train
 from emo_model.true_world import bars, estimator
-from emo_model.true_world.answers import EXACT, QUICK, Answers, Asker, Sizes
+from emo_model.true_world.answers import EXACT, PLACES, QUICK, SIZES, Answers, Asker, Sizes
 from emo_model.true_world.base_weights import pretrained
 from emo_model.true_world.clips import FRAMES, WorldClips
 from emo_model.true_world.videos import How, Without
@@ -254,6 +254,7 @@ class Seed:
         key = {
             "sizes": asdict(sizes), "how": asdict(how), "checkpoint": checkpoint_sha256(folder),
             "answers": [each.name for each in fields(Answers)],
+            "regions": {**PLACES, **SIZES}, "speeds": self.world.asker.speeds,
         }  # fmt: skip
         if path.is_file() and (kept := json.loads(path.read_text()))["key"] == json.loads(json.dumps(key)):
             return Answers(**kept["answers"])
