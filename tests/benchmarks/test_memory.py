@@ -118,6 +118,7 @@ def test_a_stage_too_large_for_a_card_fits_no_clip():
     assert stage_of(10**10, 0, [(0, 10**9)], [10**9]).clips(80, "AdamW", 1) == 0
 
 
+@pytest.mark.long
 def test_a_step_counted_on_two_clips_and_on_three_tells_one_on_five():
     two, three, five = (held_by_a_step(SMALL, PLAIN, IMAGE, size, False) for size in (2, 3, 5))
     assert Need(0, 0, 0, two, three).step(1, 5) == five.highest()

@@ -73,10 +73,8 @@ def cut_elsewhere(folder: Path, how: str, step: int) -> subprocess.CompletedProc
     )  # fmt: skip
 
 
-# Each kind of cut once, the others with the long tests: every one starts a process.
-@pytest.mark.parametrize(
-    "number", [*range(len(CUTS)), *(pytest.param(i, marks=pytest.mark.long) for i in range(len(CUTS), 20))]
-)
+# The kinds that no other test has; the others, at more steps, with the long tests: every one starts a process.
+@pytest.mark.parametrize("number", [pytest.param(i, marks=[] if i in (2, 3) else pytest.mark.long) for i in range(20)])
 def test_a_run_cut_at_any_point_goes_on_bit_for_bit(tmp_path, whole, number):
     rng = random.Random(number)
     how, step = CUTS[number % len(CUTS)], rng.randrange(1, STEPS)

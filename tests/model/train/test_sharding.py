@@ -156,26 +156,31 @@ def assert_same(found: Path, wanted: Path) -> None:
             torch.testing.assert_close(tensors[0][key], tensor, rtol=1e-3, atol=1e-5, msg=f"{name} {key}")
 
 
+@pytest.mark.long
 def test_sharded_steps_are_those_of_one_process_also_when_the_sharding_changes_on_the_way(tmp_path, shared_out):
     run(tmp_path, 4, config=micro_batches("image", 2))
     assert_same(shared_out / "image", tmp_path)
 
 
+@pytest.mark.long
 def test_each_rank_holds_half_of_what_learns(shared_out):
     learns = sum(p.numel() for p in loop.freeze(EMO(SMALL), stages.IMAGE).values())
     assert json.loads((shared_out / "held.json").read_text()) == [pytest.approx(learns / 2, rel=0.02)] * 2
 
 
+@pytest.mark.long
 def test_one_rank_draws_samples_with_the_weights_of_all(shared_out):
     found = {str(path.relative_to(shared_out / "image/samples")) for path in shared_out.glob("image/samples/*/*")}
     assert found == {"step-0000002/stills.png", "step-0000004/stills.png"}
 
 
+@pytest.mark.long
 def test_modules_that_run_in_hooks_are_gathered_too(tmp_path, shared_out):
     run(tmp_path, 2, stage="speed", start=final(shared_out / "before_video"), config=micro_batches("speed", 2))
     assert_same(shared_out / "speed", tmp_path)
 
 
+@pytest.mark.long
 def test_a_gradient_that_one_rank_lost_stops_all_and_names_the_clips_of_all(shared_out):
     stopped = json.loads((shared_out / "lost/stopped.json").read_text())
     data = MovingFaces(stages.IMAGE, SMALL)

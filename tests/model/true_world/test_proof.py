@@ -108,6 +108,7 @@ def test_killed_between_two_models_it_goes_on(world, monkeypatch):
     assert (world.out / "seed-0" / "whole" / "speed" / "summary.json").read_text() == trained
 
 
+@pytest.mark.long
 def test_seeds_in_processes_of_their_own_answer_as_in_this_one(finished, tmp_path):
     world = without_recordings(tmp_path / "out")
     world.keep_voices(*world.voices)
