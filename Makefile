@@ -70,7 +70,7 @@ oracles: $(ORACLES)
 
 $(ORACLES): $(STAMP)
 	@echo "set-up: the oracles of the parity tests"
-	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(EMO_ORACLES) -r requirements-oracle.lock
+	@$(PY) -m pip install --quiet --no-compile --disable-pip-version-check --no-deps --upgrade --target $(EMO_ORACLES) -r requirements-oracle.lock
 	@touch $@
 
 demo: media

@@ -44,7 +44,9 @@ def install(venv: Path) -> None:
     lock = HOME / LOCKS[0]
     pins = [line.split()[0] for name in LOCKS for line in (HOME / name).read_text().splitlines() if "==" in line]
     torch = next(pin for pin in pins if pin.startswith("torch=="))
-    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # Not compiled here: two minutes of a slow core, mostly for files that nothing imports. The first import compiles.
+    quietly = ("--quiet", "--no-compile", "--disable-pip-version-check")
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "install", *quietly]
     _run("creating the environment", sys.executable, "-m", "venv", str(venv))
     # With dependencies: with a GPU those are the CUDA libraries. The lock holds the others to its versions.
     _run(f"installing {torch}", *pip, torch, "--constraint", str(lock))
