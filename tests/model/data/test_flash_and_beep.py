@@ -8,6 +8,7 @@ each beep of the clip must be what that clock had at start_s + j/30 and at start
 import os
 import shutil
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -28,6 +29,7 @@ RATE = 16_000
 SAMPLE_S = 1 / RATE
 BEEPS = [0.5, 1.9, 3.3, 5.1]
 LONG_S = 6.0
+LONG = partial(pytest.param, marks=pytest.mark.long)
 
 
 @pytest.fixture
@@ -95,7 +97,7 @@ def assert_in_time(
     assert [heard(sound, beep) for beep in inside] == pytest.approx(inside, abs=within_s)
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", LONG("mkv")])
 @pytest.mark.parametrize("fps", [Fraction(24000, 1001), 24, 25, Fraction(30000, 1001), 30, 50, 60])
 def test_every_frame_rate(tmp_path, folder, fps, suffix):
     count = min(250, int(LONG_S * fps))
@@ -112,7 +114,7 @@ UNEVEN = {
 }
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+@pytest.mark.parametrize("suffix", ["mp4", LONG("mkv")])
 @pytest.mark.parametrize("name", UNEVEN)
 def test_uneven_and_missing_frames_keep_their_own_times(tmp_path, folder, name, suffix):
     times = np.round(np.array(UNEVEN[name]) - UNEVEN[name][0], 3 if name == "variable" else 9).tolist()
@@ -137,7 +139,7 @@ def test_streams_that_start_apart_and_edit_lists(tmp_path, folder, name, suffix)
     assert_in_time(tmp_path, path, times, first=20, frames=90)
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000])
+@pytest.mark.parametrize("rate", [8_000, 11_025, *map(LONG, (22_050, 32_000, 48_000)), 44_100, 96_000])
 def test_every_sample_rate(tmp_path, folder, rate):
     """From a picture that no sample of the source coincides with: rounding must not add up."""
     fps = Fraction(30000, 1001)
