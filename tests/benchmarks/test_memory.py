@@ -137,6 +137,7 @@ def test_selective_checkpointing_holds_more_than_full_and_less_than_none(monkeyp
     assert full < selective < none
 
 
+@pytest.mark.long
 def test_checkpointed_temporal_modules_hold_less():
     config = PLAIN.model_copy(update={"gradient_checkpointing": "full"})
     two = [held_by_a_step(SMALL, config, VIDEO, 2, False, temporal=how).highest() for how in (True, False)]

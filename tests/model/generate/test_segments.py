@@ -81,7 +81,9 @@ def test_other_settings_begin_anew_and_say_what_differs(model, portrait, long_vo
     assert len(told) == 1 and "other seed: beginning anew" in told[0]
 
 
-@pytest.mark.parametrize("what", ["portrait", "voice", "mark", "size"])
+@pytest.mark.parametrize(
+    "what", ["portrait", "voice", *(pytest.param(what, marks=pytest.mark.long) for what in ("mark", "size"))]
+)
 def test_nothing_of_another_portrait_voice_or_look_is_kept(model, portrait, long_voice, tmp_path, monkeypatch, what):
     stop_after(model, 1, monkeypatch)
     with pytest.raises(KeyboardInterrupt):

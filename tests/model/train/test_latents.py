@@ -119,7 +119,7 @@ def test_a_latent_lies_where_emo_remove_looks_for_copies_of_a_crop(tmp_path):
     assert latent.stem == file_sha256(crop)[:32] and latent.is_relative_to(crop.parent)
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_a_damaged_latent_is_one_line_from_a_loaders_process_too_and_nothing_is_lost(tmp_path, workers, capfd):
     root = make_root(tmp_path / "data", {"one": 12})
     trained(tmp_path / "run", root, "image", steps=1)

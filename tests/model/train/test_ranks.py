@@ -44,6 +44,7 @@ def test_ranks_save_and_end_when_their_launcher_is_killed_or_told_to_stop(tmp_pa
     assert first < saved(run) == len(losses(run))
 
 
+@pytest.mark.long
 def test_an_error_of_the_users_making_is_told_once_with_its_own_exit_code(tmp_path: Path) -> None:
     run = small_run(tmp_path, 4, stage="video")
     agent = trainer(run, "--processes=2", environment=ENVIRONMENT)
