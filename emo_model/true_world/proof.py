@@ -412,11 +412,11 @@ def bars_of(whole: Sequence[Answers], none: Sequence[Answers]) -> list[Bar]:
         bar("e", "jump at seams <= 1.2 of those within", lambda a: f"{a.seam:.2f}", HOLDS["e"]),
         bar("e", "the same over a minute", lambda a: f"{a.seam_minute:.2f}", lambda a: a.seam_minute <= 1.2),
         bar(
-            "e", "a minute's last ten seconds' frames show the portrait as often as the first ten's",
-            lambda a: f"{a.person_last:.0%} >= {a.person_first:.0%}", lambda a: a.person_last >= a.person_first - 0.05,
+            "e", "frames of a minute's first ten seconds -> of its last ten that show the portrait: < 5 % lost",
+            lambda a: f"{a.person_first:.0%} -> {a.person_last:.0%}", lambda a: a.person_last > a.person_first - 0.05,
         ),
         bar(
-            "e", f"and lie no farther from it than the first ten: by < {DRIFT:.3f}", lambda a: f"{a.drift:.3f}",
+            "e", f"how much farther from it the last ten lie than the first: < {DRIFT:.3f}", lambda a: f"{a.drift:.3f}",
             lambda a: a.drift < DRIFT,
         ),
     ]  # fmt: skip
