@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from emo_model import diffusion
 from emo_model.data.audio_encoders import FPS
 from emo_model.generate.guidance import CONDITIONS, Guidance, combined
+from emo_model.generate.once import projected_once
 from emo_model.networks.emo import EMO, FrameFeatures
 
 Speed = (
@@ -47,29 +49,36 @@ def animate(
     shared: float = 0.0,
     first_clip: int = 0,
     before: Tensor | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> Iterator[Tensor]:
     """Yield the video's clips, (up to f, 3, H, W) in [-1, 1]; together they are as long as the audio.
 
     reference (3, H, W) in [-1, 1]; mask (1, H, W) in {0, 1}; audio (T, layers, width), one a frame at 30 fps;
     speed in degrees a frame, one a clip: where it changes, its value at the clip's middle; shared: of the noise, as the
     checkpoint learned (diffusion.load_shared). A video that was cut short
-    goes on with `first_clip` and the n frames (n, 3, H, W) `before` it, to the same bits. The same arguments give the
-    same video on one machine.
+    goes on with `first_clip` and the n frames (n, 3, H, W) `before` it, to the same bits. precision: of the networks'
+    matrices; latents are float32. The same arguments give the same video on one machine.
     """
     if first_clip and before is None:
         raise ValueError(f"clip {first_clip} goes on from the frames before it; none were given")
     config, total, guidance = emo.config, len(audio), Guidance.of(guidance)
-    portrait = emo.encode_frames(emo.encode_pixels(reference[None]))  # the first clip has zero maps for motion frames
+    autocast = partial(torch.autocast, reference.device.type, precision, enabled=precision != torch.float32)
+    with autocast():
+        portrait = emo.encode_frames(
+            emo.encode_pixels(reference[None])
+        )  # the first clip has zero maps for motion frames
     for number, first in enumerate(range(first_clip * config.frames, total, config.frames), start=first_clip):
-        features = portrait if before is None else replace(portrait, motion=_motion(emo, before))
         heard = audio[nearby(first, config.frames, config.nearby, total)].to(reference)
         asked = speed((first + config.frames / 2) / FPS) if callable(speed) else speed
         pace = torch.full((1, len(heard)), torch.nan if asked is None else asked).to(heard)
         # A first clip has no motion frames to be held to.
         scales = replace(guidance, motion=1.0) if before is None else guidance
-        predict = guided(emo, features, heard[None], pace, mask[None], scales)
-        latents = diffusion.denoise(predict, noise(emo, seed, number, shared).to(reference), scheduler, steps, sampler)
-        pixels = emo.decode_latents(latents[0])
+        with autocast(), projected_once(emo):  # never open while whoever takes the clips is at work
+            features = portrait if before is None else replace(portrait, motion=_motion(emo, before))
+            predict = guided(emo, features, heard[None], pace, mask[None], scales)
+            z = noise(emo, seed, number, shared).to(reference)
+            latents = diffusion.denoise(predict, z, scheduler, steps, sampler)
+            pixels = emo.decode_latents(latents[0]).to(reference)
         yield pixels[: total - first]
         before = pixels[-config.motion_frames :]
 
@@ -137,8 +146,10 @@ def guided(
     pace = _rows(speed, knowing["speed"]) if knowing["speed"] else None
     where = None if masks is None else _rows(masks, count)
 
+    given = emo.conditions(count * len(audio), emo.config.frames, seen, heard, pace, where)
+
     def predict(z: Tensor, t: Tensor) -> Tensor:
-        found = emo(_rows(z, count), _rows(t, count), seen, heard, pace, where)
+        found = emo.backbone(_rows(z, count), _rows(t, count), given).to(z)  # differences are taken in float32
         return combined(rearrange(found, "(k b) ... -> k b ...", k=count), branches)
 
     return predict

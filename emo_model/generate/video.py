@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -39,11 +39,14 @@ from emo_model.generate.sound import Sound, encoder_for, read_sound
 from emo_model.generate.speed_curve import MEDIAN, Asked, SpeedCurve, speed_within
 from emo_model.generate.synthetic import marked
 from emo_model.networks.emo import EMO
+from emo_model.networks.half import frozen_in_half
 from emo_model.samplers import require
+from emo_model.train.compiling import compile_repeated
 from emo_model.train.finished import checkpoint_in
 
 Progress = Callable[[int, int], None]  # frames done, frames in all
 Tell = Callable[[str], None]  # a line for whoever waits
+Precision = Literal["auto", "float32", "bf16"]  # of the networks' matrices; auto: bf16 on a GPU
 
 
 @dataclass(frozen=True)
@@ -91,18 +94,28 @@ class Model:
     encoder: Encoder
     sha256: str
     shared: float = 0.0  # of the noise: diffusion.NoiseRecipe
+    precision: torch.dtype = torch.float32
+    compiled: bool = False
 
     @classmethod
-    def load(cls, folder: Path) -> "Model":
-        """Read a checkpoint folder, or the last one of a finished run. UserError where it is none, it is of a stage
-        that makes no videos, or this machine lacks its audio encoder."""
+    def load(cls, folder: Path, precision: Precision = "auto", compiled: bool = False) -> "Model":
+        """Read a checkpoint folder, or the last one of a finished run. compiled: torch.compile of what repeats
+        (train/compiling.py), done in the first clip. UserError where it is no checkpoint,
+        it is of a stage that makes no videos, or this machine lacks its audio encoder, or a compiler."""
         folder = checkpoint_in(folder)
-        emo = EMO.from_pretrained(folder)
+        emo = EMO.from_pretrained(folder).eval().requires_grad_(False)
         _refuse_stills(folder)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         encoder = encoder_for(emo.config)
+        half = precision == "bf16" or (precision == "auto" and device == "cuda")
+        if half:
+            frozen_in_half(emo)
+        compile_repeated(emo, "default" if compiled else "no")
         scheduler, shared = diffusion.load_schedule(folder), diffusion.load_shared(folder)
-        return cls(folder, emo.to(device).eval(), scheduler, encoder, checkpoint_sha256(folder), shared)
+        return cls(
+            folder, emo.to(device), scheduler, encoder, checkpoint_sha256(folder), shared,
+            torch.bfloat16 if half else torch.float32, compiled,
+        )  # fmt: skip
 
     @property
     def device(self) -> torch.device:
@@ -137,6 +150,8 @@ def generate(
     mark: bool = False,
     overwrite: bool = False,
     resume: bool = True,
+    precision: Precision = "auto",
+    compiled: bool = False,
     progress: Progress = lambda done, total: None,
     tell: Tell = lambda line: None,
 ) -> GenerateReport:
@@ -144,8 +159,9 @@ def generate(
 
     size: pixels a side of the file; None: the network's own. paste_back: set into the whole portrait instead. mark: say
     in the picture that it is synthetic. A generation that was killed goes on where it was, unless resume is false. tell
-    hears what a user should know. UserError where `out` is there already, no face is found in the portrait, an input
-    cannot be read, or the speed is none that was learned. The same inputs give the same bytes on one machine.
+    hears what a user should know. precision, compiled: how a folder is loaded (`Model.load`). UserError where `out` is
+    there already, no face is found in the portrait, an input cannot be read, or the speed is none that was learned. The
+    same inputs give the same bytes on one machine.
     """
     started = time.perf_counter()
     _refuse(out, size, paste_back, overwrite)
@@ -153,7 +169,7 @@ def generate(
     sound = audio if isinstance(audio, Sound) else read_sound(audio)
     if sound.peak < SILENT:
         raise UserError(f"{sound.path} is silent from beginning to end; run again with a file in which somebody speaks")
-    model = checkpoint if isinstance(checkpoint, Model) else Model.load(checkpoint)
+    model = checkpoint if isinstance(checkpoint, Model) else Model.load(checkpoint, precision, compiled)
     side, pace = model.emo.config.image_size, speed_within(settings.speed, model.emo.buckets)
     pictured = picture if isinstance(picture, Portrait) else prepare(picture, side, settings.face_region, shrink)
     back = _paste_back(picture, pictured, tell) if paste_back else None
@@ -197,7 +213,8 @@ def _clips(
     sampled = animate(
         model.emo, model.scheduler, portrait.reference.to(model.device), portrait.mask.to(model.device), heard, pace,
         steps=settings.steps, guidance=settings.guidance, seed=settings.seed, sampler=settings.sampler,
-        shared=model.shared, first_clip=number, before=kept.last(number - 1).to(model.device) if number else None,
+        shared=model.shared, precision=model.precision, first_clip=number,
+        before=kept.last(number - 1).to(model.device) if number else None,
     )  # fmt: skip
     for clip, pixels in enumerate(sampled, start=number):
         frames = to_uint8(pixels)
@@ -255,7 +272,8 @@ def _made(model: Model, settings: Settings, pace: Speed) -> dict[str, Any]:
     """How a video is made, as the file itself says it."""
     asked = asdict(replace(settings, speed=pace if pace is None or isinstance(pace, float | int) else settings.speed))
     asked["face_region"] = str(settings.face_region)
-    return {"checkpoint": model.folder.name, "checkpoint_sha256": model.sha256, **asked}
+    ran = {"precision": str(model.precision).removeprefix("torch."), "compiled": model.compiled}
+    return {"checkpoint": model.folder.name, "checkpoint_sha256": model.sha256, **asked, **ran}
 
 
 def _made_of(model: Model, portrait: Portrait, sound: Sound) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the other boxes of figure 2 hand the Backbone for one call. A value: nothing of it outlives the call.
+"""What the other boxes of figure 2 hand the Backbone: for one call in training, for all steps of a clip in sampling.
 
 Shapes: B clips, F frames, C channels and h w cells of the map at a block or place.
 """

@@ -121,14 +121,25 @@ class EMO(nn.Module):
         of the last ones, and those before know none, at no cost.
         """
         clips, frames = noisy_latent.shape[:2]
-        conditions = Conditions(
+        return self.backbone(noisy_latent, t, self.conditions(clips, frames, features, audio, speed, mask))
+
+    def conditions(
+        self,
+        clips: int,
+        frames: int,
+        features: FrameFeatures,
+        audio: Tensor | None = None,
+        speed: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Conditions:
+        """What the other boxes hand the Backbone: the same in all steps of sampling B clips. Arguments: `forward`'s."""
+        return Conditions(
             frames=frames,
             reference=features.reference,
             face=None if mask is None else self.face_locator(mask),
             audio=None if audio is None else self._listen(audio, clips),
             temporal=None if features.motion is None else self._along_frames(features.motion, speed),
         )
-        return self.backbone(noisy_latent, t, conditions)
 
     def _listen(self, audio: Tensor, clips: int) -> At:
         tokens = self.audio_layers.tokens(audio)

@@ -47,5 +47,5 @@ def _require_compiler() -> None:
     if not found:
         raise UserError(
             "torch.compile wants a C++ compiler, and there is none; install g++ (apt-get install g++), or run: "
-            "emo train --set compile=no"
+            "emo train --set compile=no, emo generate without --compile"
         )

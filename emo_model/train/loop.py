@@ -31,6 +31,7 @@ from emo_model.data.store import write_text
 from emo_model.errors import UserError, disk_errors_told
 from emo_model.networks.config import EMOConfig
 from emo_model.networks.emo import EMO, PARTS, seeded
+from emo_model.networks.half import frozen_in_half
 from emo_model.networks.weights import zero_started
 from emo_model.train import checkpoint, stages
 from emo_model.train import optimizer as optimizers
@@ -258,16 +259,6 @@ def _groups(
         {"params": [p for p in trained.values() if p not in fresh], "times": 1.0},
         {"params": [p for p in trained.values() if p in fresh], "times": numbers.zero_started_rate},
     ]
-
-
-def frozen_in_half(emo: EMO) -> None:
-    """Hold the frozen matrices and convolutions in bfloat16, as autocast would cast them in every step: the same
-    results to the bit, half the memory. Norms stay float32."""
-    for module in emo.modules():
-        if isinstance(module, nn.Linear | nn.Conv2d):
-            for parameter in module.parameters(recurse=False):
-                if not parameter.requires_grad:
-                    parameter.data = parameter.data.to(torch.bfloat16)
 
 
 def _newest(spec: RunSpec, accelerator: Accelerator) -> checkpoint.Saved | None:

@@ -76,14 +76,14 @@ def test_all_branches_are_one_call_and_each_knows_what_it_should(model, portrait
     features = emo.encode_frames(emo.encode_pixels(portrait.reference[None]))
     features = replace(features, motion={name: torch.randn_like(each) for name, each in features.motion.items()})
     zeros = replace(features, motion={name: torch.zeros_like(each) for name, each in features.motion.items()})
-    z, asked, forward = sampler.noise(emo, 0, 0), [], emo.forward
+    z, asked, forward = sampler.noise(emo, 0, 0), [], emo.backbone.forward
 
     def watch(*given):
         asked.append(forward(*given))
         return asked[-1]
 
     with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emo, "forward", watch)
+        patch.setattr(emo.backbone, "forward", watch)
         paces, masks, scales = torch.full((1, len(audio)), 0.7), portrait.mask[None], Guidance(2, 3.5, 0, 1.5)
         found = sampler.guided(emo, features, audio[None], paces, masks, scales)(z, T)
         every = sampler.guided(emo, features, audio[None], paces, masks, 1.0)(z, T)
