@@ -6,13 +6,15 @@
 
 Both get the same latents, frames, batch and precision, are warmed, and take turns. Stock has its text cross-attentions
 (77 tokens), where ours has reference- and audio-attention; ours has the motion frames in its Temporal Modules, and the
-Speed Layers. Bars: at most 1.3 times stock's time at PAPER, 2 times at TINY. Then what a frame costs, by part: features
-of portrait and motion frames and decoding once a clip, the step as often as the sampler steps.
+Speed Layers. Keys and values, which `emo generate` projects once a clip, are projected in every step here. Bars: at
+most 1.3 times stock's time at PAPER, 2 times at TINY. Then what a frame costs, by part: features of portrait, motion
+frames, voice, speed and region, and decoding once a clip, the step as often as the sampler steps.
 """
 
 import argparse
 import statistics
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from _workbench import (
@@ -35,6 +37,7 @@ from accelerate import init_empty_weights
 from diffusers import UNetMotionModel
 from einops import rearrange
 
+from emo_model.networks.conditions import Conditions
 from emo_model.networks.config import EMOConfig
 from emo_model.train.config import TrainConfig
 from emo_model.train.stages import SPEED
@@ -84,20 +87,21 @@ def parts(network: EMOConfig, config: TrainConfig, device: torch.device, values:
     given = [batch[name] for name in ("audio", "speed", "mask")]
     frames = rearrange(noisy, "b f c h w -> b c f h w")
 
-    def encode() -> object:
-        return emo.encode_frames(batch["reference_latents"], batch["motion_latents"])
+    def encode() -> Conditions:
+        features = emo.encode_frames(batch["reference_latents"], batch["motion_latents"])
+        return emo.conditions(1, network.frames, features, *given)
 
-    def quiet(run: Run) -> Run:
+    def quiet(run: Callable[[], Any]) -> Callable[[], Any]:
         @torch.no_grad()
-        def wrapped() -> object:
+        def wrapped() -> Any:
             with autocast(device, config):
                 return run()
 
         return wrapped
 
-    features = quiet(encode)()
+    conditions = quiet(encode)()
     return {
-        "step": quiet(lambda: emo(noisy, t, features, *given)),
+        "step": quiet(lambda: emo.backbone(noisy, t, conditions)),
         "stock": quiet(lambda: stock(frames, t, encoder_hidden_states=text)),
         "features": quiet(encode),
         "decode": quiet(lambda: emo.decode_latents(noisy[0])),
@@ -156,7 +160,10 @@ def time_it(preset: str, network: EMOConfig, config: TrainConfig, counted: dict[
     clip = took["features"] + STEPS * took["step"] + took["decode"]
     once = {"features": 1, "step": STEPS, "decode": 1}
     shares = ", ".join(f"{name} {often * took[name] / clip:.1%}" for name, often in once.items())
-    print(f"{preset}: {clip / network.frames:.2f} s a frame in {STEPS} steps without guidance: {shares}", flush=True)
+    print(
+        f"{preset}: {clip / network.frames:.2f} s a frame in {STEPS} steps of one branch: {shares}",
+        flush=True,
+    )
 
 
 if __name__ == "__main__":
