@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from emo_model.figures import Row
 
 GUIDANCE = "Classifier-free guidance: one scale, or one a condition as motion=1.5,reference=2,audio=3.5; 1: none."
+SAMPLER = "ddim (the paper's), dpm++ or unipc, which need fewer steps."
+SEED = "Names the noise: the same seed gives the same video."
 OURS, CHAMPION = RESERVED = "ours", "champion"
 
 
@@ -41,9 +43,9 @@ class GenerationConfig(dg.Config):
     clips: int | None = Field(default=None, description="At most this many test clips; empty: all of the protocol's.")
     seconds: float = Field(default=10.0, description="Seconds of each clip (demo; a named protocol has its own).")
     steps: int = Field(default=40, description="Denoising steps (section 4.1).")
-    sampler: str = Field(default="ddim", description="ddim (the paper's), dpm++ or unipc, which need fewer steps.")
+    sampler: str = Field(default="ddim", description=SAMPLER)
     guidance: str = Field(default="3.5", description=GUIDANCE)
-    seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
+    seed: int = Field(default=0, description=SEED)
     speed: str = Field(
         default="median",
         description="Head speed, degrees a frame at 30 fps; a CSV file with a curve; median (of the buckets) or none.",
