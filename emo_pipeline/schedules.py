@@ -66,13 +66,14 @@ def retrain_config(instance: dg.DagsterInstance) -> dict[str, Any]:
 
 def _launched_with(instance: dg.DagsterInstance, what: str, asset: str, name: str | None = None) -> dict[str, Any]:
     """The configuration of an op or a resource (`name`; of the asset otherwise) in the run that made the asset last, as
-    today's launchpad takes it: guidance was a number before it could differ by condition.
+    today's launchpad takes it: guidance was a number before it could differ by condition. A checkpoint that was named
+    is left out: what runs by itself is for the newest.
     """
     made = latest(instance, asset)
     run = instance.get_run_by_id(made.run_id) if made else None
     given: Any = run.run_config.get(what, {}) if run else {}
     config = given.get(name or asset, {}).get("config", {})
-    return config | {key: str(value) for key, value in config.items() if key == "guidance"}
+    return {key: str(value) if key == "guidance" else value for key, value in config.items() if key != "checkpoint"}
 
 
 def nothing_new(instance: dg.DagsterInstance) -> str | None:

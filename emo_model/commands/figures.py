@@ -46,10 +46,7 @@ def compare(
 
     kind = out.suffix.lower()
     sheet = {name: value for name, value in (("columns", columns), ("lines", lines)) if value is not None}
-    if kind not in (".png", ".mp4"):
-        raise UserError(f"{out} is neither .png nor .mp4; run: emo compare VIDEO... --out SHEET.png (or FILM.mp4)")
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} is there already; choose another name, or run the same command with --overwrite")
+    _refuse(out, (".png", ".mp4"), overwrite, "emo compare VIDEO... --out SHEET.png (or FILM.mp4)")
     if kind == ".png" and sound:
         raise UserError(f"{out} is a picture: --sound is for a film; run: emo compare VIDEO... --out FILM.mp4 --sound")
     if kind == ".mp4" and (sheet or portraits):
@@ -62,6 +59,17 @@ def compare(
     else:
         side_by_side(out, rows, height=height, seconds=seconds, sound=sound)
     click.echo(click.format_filename(out))
+
+
+def _refuse(out: Path, kinds: tuple[str, ...], overwrite: bool, command: str) -> None:
+    """UserError where `out` is of another kind than is written, or is there and may not be replaced."""
+    if out.suffix.lower() not in kinds:
+        wrong = f"no {kinds[0]}" if len(kinds) == 1 else f"neither {' nor '.join(kinds)}"
+        raise UserError(f"{out} is {wrong}; run: {command}")
+    if out.is_dir():
+        raise UserError(f"{out} is a folder; run: {command}")
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} is there already; choose another name, or run the same command with --overwrite")
 
 
 def _rows(videos: tuple[str, ...], portraits: tuple[Path, ...]) -> "list[Row]":
@@ -90,13 +98,16 @@ def _named(text: str) -> tuple[str, Path]:
 @click.option("--seed", default=0, show_default=True, help="Which of its models.")
 @click.option("--video", default=0, show_default=True, help="Which of its first eight videos.")
 @click.option("--height", type=click.IntRange(32, 512), default=96, show_default=True, help="Pixels of a picture.")
-def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int, height: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace SHEET.")
+def proof_sheet_(sheet: Path, out: Path | None, seed: int, video: int, height: int, overwrite: bool) -> None:
     """What each control makes of a portrait in the small true world, as a contact sheet SHEET.png."""
     from emo_model.data.store import DataRoot, atomic
     from emo_model.true_world.pictures import proof_sheet
 
+    _refuse(sheet, (".png",), overwrite, "emo proof sheet SHEET.png")
     out = out or DataRoot.from_environment().require().folder("6_checkpoints") / "true_world"
     picture = proof_sheet(out, seed, video, height)
+    sheet.parent.mkdir(parents=True, exist_ok=True)
     with atomic(sheet) as temporary:
         picture.save(temporary, "PNG", optimize=True)
     click.echo(click.format_filename(sheet))

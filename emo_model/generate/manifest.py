@@ -119,9 +119,13 @@ def region_of(row: dict[str, Any], boxes: NDArray[np.float32], region: Region) -
     return np.array(scaled(tuple(face), AUTO if region == "auto" else float(region))) / row["size"]
 
 
-def _finished(out: Path, key: str) -> GeneratedClip | None:
+def note_of(out: Path) -> dict[str, Any] | None:
+    """What the note beside a finished video says of it; None where video or note is missing."""
     note = out.with_suffix(".json")
-    if not (out.is_file() and note.is_file()):
-        return None
-    clip = GeneratedClip(**json.loads(note.read_text()))
-    return clip if clip.key == key else None
+    found: dict[str, Any] | None = json.loads(note.read_text()) if out.is_file() and note.is_file() else None
+    return found
+
+
+def _finished(out: Path, key: str) -> GeneratedClip | None:
+    note = note_of(out)
+    return GeneratedClip(**note) if note and note["key"] == key else None

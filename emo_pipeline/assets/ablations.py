@@ -8,13 +8,14 @@ Here: of which model, and what becomes of the numbers. What is generated and mea
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field
 
 from emo_pipeline import look
-from emo_pipeline.assets.generation import GUIDANCE
+from emo_pipeline.assets.generation import GUIDANCE, SAMPLER, SEED
 from emo_pipeline.assets.shards import OWNER
 from emo_pipeline.checkpoints import checkpoint_of
 from emo_pipeline.failures import one_line
@@ -23,18 +24,29 @@ from emo_pipeline.resources import Data
 from emo_pipeline.tracking import Tracking
 
 if TYPE_CHECKING:
+    from emo_model.data.store import DataRoot
     from emo_model.evaluate.ablations import Ablation, Sample
 
 CODE_VERSION = "3"
 
 
 class AblationConfig(dg.Config):
-    """A small measurement: few clips, short, few denoising steps."""
+    """A small measurement: few clips, short, few denoising steps. The same choices as `emo ablation` has."""
 
+    checkpoint: str | None = Field(
+        default=None,
+        description="Folder of a checkpoint or a finished run, absolute or below the data root; empty: the newest.",
+    )
+    manifest: str | None = Field(
+        default=None,
+        description="Another test set, a parquet file, absolute or below the data root; empty: eval_manifest.",
+    )
     clips: int = Field(default=2, description="Test clips used; VMV, a variance over clips, needs two.")
     seconds: float = Field(default=3.0, description="Seconds of each.")
     steps: int = Field(default=20, description="Denoising steps.")
+    sampler: str = Field(default="ddim", description=SAMPLER)
     guidance: str = Field(default="3.5", description=GUIDANCE)
+    seed: int = Field(default=0, description=SEED)
 
     def sample(self) -> "Sample":
         """The same as the work wants it."""
@@ -42,7 +54,8 @@ class AblationConfig(dg.Config):
         from emo_model.generate import Settings
         from emo_model.generate.guidance import Guidance
 
-        settings = Settings(steps=self.steps, guidance=Guidance.parse(self.guidance))
+        guidance = Guidance.parse(self.guidance)
+        settings = Settings(steps=self.steps, sampler=self.sampler, guidance=guidance, seed=self.seed)
         return Sample(self.clips, self.seconds, settings)
 
 
@@ -94,19 +107,24 @@ def _ablation(
 ) -> dg.MaterializeResult:
     """Generate and measure; the table, plot and pictures in the UI and in MLflow."""
     from emo_model.data.store import text_sha256
+    from emo_model.train.finished import checkpoint_in
 
     root, asset, made = data.root, context.asset_key.path[-1], lineage(context)
-    model = checkpoint_of(context, root, "speed")
+    chosen = config.checkpoint
+    model = checkpoint_in(root.path / chosen) if chosen else checkpoint_of(context, root, "speed")
+    manifest = root.path / config.manifest if config.manifest else None
     videos, out = root.folder("7_generated") / made / asset, root.folder("8_evaluation") / asset / made
-    found = measure(model, root, videos, out, config.sample(), say=context.log.info)
+    found = measure(model, root, videos, out, config.sample(), manifest=manifest, say=context.log.info)
     run = tracking.run(asset, made)
-    run.params({"checkpoint": root.relative(model), **config.model_dump()})
+    run.params({**config.model_dump(exclude_none=True), "checkpoint": _named(root, model)})
     run.numbers({name: number.value for name, number in found.numbers.items() if number.value is not None})
     run.files([found.path / "table.md", found.plot, *found.sheets])
     run.finish()
     return dg.MaterializeResult(
         data_version=dg.DataVersion(text_sha256(*(f"{name} {number}" for name, number in found.numbers.items()))),
         metadata={
+            "checkpoint": _named(root, model),
+            "test set": _named(root, manifest) if manifest else "eval_manifest",
             "table": dg.MetadataValue.md(found.table),
             "plot": look.picture(found.plot.read_bytes(), "png", asset.replace("_", " ")),
             "frames": look.rows(found.rows, config.seconds, "the first clip in each variant"),
@@ -115,3 +133,8 @@ def _ablation(
             "MLflow": run.link,
         },
     )
+
+
+def _named(root: "DataRoot", path: Path) -> str:
+    """Below the data root as there, else in full."""
+    return root.relative(path) if path.is_relative_to(root.path) else str(path)

@@ -1,13 +1,14 @@
 """Group evaluation, first half: videos from the newest model for every test clip.
 
     7_generated/RUN/{generation.json, METHOD.parquet (its clips), METHOD/CLIP.mp4, compared/CLIP.png, compared/CLIP.mp4}
+    7_generated/CSV/{NAME.mp4, NAME.json, made_from.txt}        pairs of one's own, which no metric looks at
 
 Here: which clips, with which model. How a video is made: emo_model.generate.
 """
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
     from emo_model.data.store import DataRoot
     from emo_model.evaluate import Protocol, VideoPair
     from emo_model.figures import Row
+    from emo_model.generate import Settings
 
 GUIDANCE = "Classifier-free guidance: one scale, or one a condition as motion=1.5,reference=2,audio=3.5; 1: none."
+SAMPLER = "ddim (the paper's), dpm++ or unipc, which need fewer steps."
+SEED = "Names the noise: the same seed gives the same video."
 OURS, CHAMPION = RESERVED = "ours", "champion"
 
 
@@ -41,25 +45,94 @@ class GenerationConfig(dg.Config):
     clips: int | None = Field(default=None, description="At most this many test clips; empty: all of the protocol's.")
     seconds: float = Field(default=10.0, description="Seconds of each clip (demo; a named protocol has its own).")
     steps: int = Field(default=40, description="Denoising steps (section 4.1).")
-    sampler: str = Field(default="ddim", description="ddim (the paper's), dpm++ or unipc, which need fewer steps.")
+    sampler: str = Field(default="ddim", description=SAMPLER)
     guidance: str = Field(default="3.5", description=GUIDANCE)
-    seed: int = Field(default=0, description="Names the noise: the same seed gives the same video.")
+    seed: int = Field(default=0, description=SEED)
     speed: str = Field(
         default="median",
         description="Head speed, degrees a frame at 30 fps; a CSV file with a curve; median (of the buckets) or none.",
+    )
+    face_region: str = Field(
+        default="auto", description="Where the head may move: auto, free or a factor of the face's box; of pairs any."
+    )
+    pairs: str | None = Field(
+        default=None,
+        description="Instead of test clips, pairs of your own: a CSV file, absolute or below the data root, of columns "
+        "name, portrait, audio and optionally speed, face_region; paths from the CSV's folder. Their videos go to "
+        "7_generated/NAME_OF_THE_CSV, and no metric looks at them; protocol, clips, seconds, with_champion do nothing.",
     )
     with_champion: bool = Field(
         default=True, description="Generate with the champion too, to compare under one protocol."
     )
 
+    def settings(self) -> "Settings":
+        """The same as the work wants it."""
+        from emo_model.generate import Settings
+        from emo_model.generate.guidance import Guidance
+        from emo_model.generate.portrait import parse_region
+        from emo_model.generate.speed_curve import parse_speed
+
+        return Settings(
+            steps=self.steps, sampler=self.sampler, guidance=Guidance.parse(self.guidance), seed=self.seed,
+            speed=parse_speed(self.speed), face_region=parse_region(self.face_region),
+        )  # fmt: skip
+
 
 @dg.asset(
     deps=["speed_checkpoint", "eval_manifest"], group_name="evaluation", kinds={"pytorch", "ffmpeg"}, owners=[OWNER],
     code_version="3", pool="gpu",
+    output_required=False,  # not made where pairs were: what is evaluated stays, and what evaluates it is skipped
 )  # fmt: skip
+def generated_videos(
+    context: dg.AssetExecutionContext, config: GenerationConfig, data: Data
+) -> Iterator[dg.MaterializeResult]:
+    """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound. Or, with pairs in
+    the launchpad, of portraits and voices of your own."""
+    if config.pairs:
+        _pairs_videos(context, config, data.root)
+    else:
+        yield _test_videos(context, config, data)
+
+
 @one_line
-def generated_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
-    """A video for each test clip, from its first frame and its sound; mp4 at 30 fps with that sound."""
+def _pairs_videos(context: dg.AssetExecutionContext, config: GenerationConfig, root: "DataRoot") -> None:
+    """A video for each pair. They are told as an observation: the asset itself stays what is evaluated."""
+    from emo_model.generate import generate_pairs
+
+    pairs = root.path / str(config.pairs)
+    model = checkpoint_of(context, root, "speed")
+    found = generate_pairs(
+        model, pairs, _folder_of(root, pairs), settings=config.settings(), progress=context.log.info,
+        warn=context.log.warning,
+    )  # fmt: skip
+    seen: dict[str, Any] = {
+        "pairs": dg.MetadataValue.path(str(pairs)),
+        "checkpoint": root.relative(model),
+        "videos": len(found.made),
+        "kept": found.kept,
+        "bad rows": dg.MetadataValue.md("\n".join(f"- {line}" for line in found.wrong) or "none"),
+        "path": dg.MetadataValue.path(str(root.folder("7_generated") / pairs.stem)),
+    }
+    context.log_event(dg.AssetObservation(asset_key=context.asset_key, metadata=seen))
+
+
+def _folder_of(root: "DataRoot", pairs: Path) -> Path:
+    """Where a CSV's videos go. UserError where a run of test clips, or another CSV of that name, has its own there."""
+    from emo_model.data.store import write_text
+
+    folder = root.folder("7_generated") / pairs.stem
+    record = folder / "made_from.txt"
+    whose = record.read_text(encoding="utf-8") if record.is_file() else None
+    if whose != str(pairs) and folder.exists():
+        raise UserError(f"{folder} holds {f'the videos of {whose}' if whose else 'other files'}; rename {pairs.name}, "
+                        "then launch generated_videos again")  # fmt: skip
+    if pairs.is_file() and whose is None:
+        write_text(record, str(pairs))
+    return folder
+
+
+@one_line
+def _test_videos(context: dg.AssetExecutionContext, config: GenerationConfig, data: Data) -> dg.MaterializeResult:
     from emo_model.data.store import text_sha256, write_json
     from emo_model.evaluate.clips import prepare
     from emo_model.generate.video import checkpoint_sha256
@@ -160,20 +233,14 @@ def make_videos(
     seconds: float,
 ) -> None:
     """folder/CLIP.mp4 for each test clip; finished ones are kept."""
-    from emo_model.generate import Settings, generate_manifest
-    from emo_model.generate.guidance import Guidance
-    from emo_model.generate.speed_curve import parse_speed
+    from emo_model.generate import generate_manifest
 
-    settings = Settings(
-        steps=config.steps, sampler=config.sampler, guidance=Guidance.parse(config.guidance), seed=config.seed,
-        speed=parse_speed(config.speed),
-    )  # fmt: skip
     generate_manifest(
         model,
         _manifest_of(root, clips, folder.with_name(f"{folder.name}.parquet")),
         root,
         folder,
-        settings=settings,
+        settings=config.settings(),
         max_seconds=seconds,
         progress=lambda line: context.log.info(f"{folder.name} {line}"),
     )

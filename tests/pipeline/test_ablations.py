@@ -42,9 +42,17 @@ def asked(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         emo=SimpleNamespace(buckets=SpeedBuckets(centres=(0.3, 0.8, 1.3), radii=(0.5, 0.5, 0.5))),
     )
     said: list[str] = []
+    (root.path / "mine" / "step-7").mkdir(parents=True)
+
+    def load(_cls, folder):
+        said.append(f"checkpoint {folder.relative_to(root.path)}")
+        return model
 
     def made(model, root, videos, sample, settings, manifest, say):
-        said.extend(f"{name}: {s.speed} {s.face_region} {s.guidance}" for name, s in settings.items())
+        said.append(f"manifest {manifest}")
+        said.extend(
+            f"{name}: {s.speed} {s.face_region} {s.guidance} {s.sampler} {s.seed}" for name, s in settings.items()
+        )
         names = ["as filmed", *settings]
         paths = {name: [videos / name / f"{clip}.mp4" for clip in "ab"] for name in names}
         for path in (path for listed in paths.values() for path in listed):
@@ -54,7 +62,7 @@ def asked(root: DataRoot, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         boxes = [np.array([[16.0, 16.0, 48.0, 48.0]])] * 2
         return ablations._Films(clips, boxes, paths, {name: WATCHED[name] for name in names}, sample.seconds)
 
-    monkeypatch.setattr(ablations.Model, "load", classmethod(lambda cls, folder: model))
+    monkeypatch.setattr(ablations.Model, "load", classmethod(load))
     monkeypatch.setattr(ablations, "_made", made)
     monkeypatch.setattr(
         "emo_pipeline.assets.ablations.checkpoint_of", lambda *_: root.path / "6_checkpoints/speed/step-7"
@@ -79,7 +87,8 @@ def materialized(asset: dg.AssetsDefinition, root: DataRoot, **config) -> tuple[
 def test_table_2_in_the_ui_and_in_mlflow(asked, root):
     metadata, numbers, files = materialized(speed_ablation, root, guidance="audio=2", speeds=[0.1, 0.7, 1.3, 1.9])
     scales = Guidance(reference=1.0, audio=2.0, speed=1.0)  # 0.1 and 1.9 were never learned
-    assert asked == [f"speed {name}: {name.capitalize()} auto {scales}" for name in ("none", "0.7", "1.3")]
+    assert asked[:2] == ["checkpoint 6_checkpoints/speed/step-7", "manifest None"]
+    assert asked[2:] == [f"speed {name}: {name.capitalize()} auto {scales} ddim 0" for name in ("none", "0.7", "1.3")]
     assert numbers["speed 0.7/mean velocity"] == pytest.approx(0.6)
     assert numbers["speed 0.7/VMV"] == pytest.approx(0.01) and numbers["as filmed/VMV"] == pytest.approx(0.25)
     assert not any(name.startswith("speed none") for name in numbers)
@@ -94,12 +103,30 @@ def test_table_2_in_the_ui_and_in_mlflow(asked, root):
 
 
 def test_figure_7_in_the_ui_and_in_mlflow(asked, root):
-    metadata, numbers, _ = materialized(face_region_ablation, root)
-    assert [line.split(":")[0] for line in asked] == [f"region {name}" for name in ("narrow", "wide", "left", "right")]
+    mine = {"checkpoint": "mine/step-7", "manifest": "/else/where.parquet", "sampler": "unipc", "seed": 3}
+    metadata, numbers, _ = materialized(face_region_ablation, root, **mine)
+    assert asked[:2] == ["checkpoint mine/step-7", "manifest /else/where.parquet"]
+    assert metadata["checkpoint"].value == "mine/step-7" and metadata["test set"].value == "/else/where.parquet"
+    assert all(line.endswith(" unipc 3") for line in asked[2:])
+    assert [line.split(":")[0] for line in asked[2:]] == [
+        f"region {name}" for name in ("narrow", "wide", "left", "right")
+    ]
     assert numbers["follows the region"] == pytest.approx(0.2 / 0.3) and numbers["wider sways more"] == 0
     inside = [numbers[f"region {name}/inside"] for name in ("narrow", "left", "right")]
     assert inside == pytest.approx([1, 0.9, 0.4])
     assert "| left of the picture | 0.900 [0.900, 0.900] | 0.000 [0.000, 0.000] | 60 of 60 |" in metadata["table"].value
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [({"sampler": "euler"}, "euler"), ({"checkpoint": "nowhere"}, "nowhere"), ({"steps": 0}, "0 denoising")],
+)
+def test_a_wrong_value_is_one_line(root, monkeypatch, wrong, said):
+    monkeypatch.setattr("emo_pipeline.assets.ablations.checkpoint_of", lambda *_: root.path)
+    with pytest.raises(dg.Failure) as failed:
+        materialized(speed_ablation, root, **wrong)
+    line = failed.value.description
+    assert said in line and "run: emo" in line and "\n" not in line
 
 
 def test_guidance_that_is_none_is_told():

@@ -180,10 +180,12 @@ def test_guidance_chosen_as_a_number_is_still_taken(
     """Runs of before guidance could differ by condition have a number, which no run could be launched with again."""
     job = defs.resolve_job_def("retrain")
     chosen = {name: {"config": {"clips": 2, "guidance": 1.0}} for name in ("generated_videos", "speed_ablation")}
+    chosen["speed_ablation"]["config"]["checkpoint"] = "6_checkpoints/speed/an-old-one"
     monkeypatch.setattr(schedules, "latest", lambda instance, asset: SimpleNamespace(run_id=RUN))
     monkeypatch.setattr(instance, "get_run_by_id", lambda run_id: SimpleNamespace(run_config={"ops": chosen}))
     config = retrain_config(instance)
-    assert config["ops"]["generated_videos"]["config"] == {"clips": 2, "guidance": "1.0"}
+    for name in chosen:  # a checkpoint that was named is not kept: what runs by itself is for the newest
+        assert config["ops"][name]["config"] == {"clips": 2, "guidance": "1.0"}
     assert dg.validate_run_config(job, config)
 
 

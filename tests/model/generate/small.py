@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from emo_model import diffusion
 from emo_model.config import TINY
@@ -79,6 +80,23 @@ def write_samples(path: Path, samples: np.ndarray, rate: int) -> Path:
         file.setparams((samples.shape[1], 2, rate, 0, "NONE", ""))
         file.writeframes(samples.astype("<i2").tobytes())
     return path
+
+
+def write_pair(folder: Path) -> None:
+    """face.png, noise in which SeesFaces sees one, and voice.wav."""
+    Image.fromarray(np.random.default_rng(0).integers(1, 255, (64, 64, 3), np.uint8)).save(folder / "face.png")
+    write_voice(folder / "voice.wav", seconds=0.4)
+
+
+class SeesFaces:
+    """A landmarker that sees a face in every picture that is not black."""
+
+    __init__ = lambda self, _faces: None  # noqa: E731
+    __enter__ = lambda self: self  # noqa: E731
+    __exit__ = lambda self, *_: None  # noqa: E731
+
+    def boxes(self, picture: np.ndarray) -> list[np.ndarray]:
+        return [np.array([20.0, 20.0, 44.0, 44.0])] if picture.any() else []
 
 
 def frames_of(path: Path) -> np.ndarray:

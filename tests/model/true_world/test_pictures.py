@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 
+from emo_model.cli import main
 from emo_model.data.store import write_json
 from emo_model.errors import UserError
 from emo_model.true_world.answers import QUICK
@@ -47,3 +49,19 @@ def test_what_is_not_there_is_told(out, tmp_path):
         proof_sheet(tmp_path / "nowhere")
     with pytest.raises(UserError, match="no video 3"):
         proof_sheet(out, video=3)
+
+
+def test_a_sheet_that_is_there_is_replaced_only_when_told(out, tmp_path):
+    there = tmp_path / "there.png"
+    there.write_bytes(b"mine")
+    asked = ["proof", "sheet", str(there), "--out", str(out), "--height", "64"]
+    refused = CliRunner().invoke(main, asked)
+    assert refused.exit_code == 2 and "is there already" in refused.output and there.read_bytes() == b"mine"
+    assert CliRunner().invoke(main, [*asked, "--overwrite"]).exit_code == 0
+    assert there.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_sheet_is_a_png(out, tmp_path):
+    refused = CliRunner().invoke(main, ["proof", "sheet", str(tmp_path / "x.jpg"), "--out", str(out)])
+    assert "x.jpg is no .png; run: emo proof sheet SHEET.png" in refused.output
+    assert not (tmp_path / "x.jpg").exists()
