@@ -1,6 +1,7 @@
 """Sampling (section 4.1): clip after clip of f frames, each going on from the last n of the one before."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -62,7 +63,9 @@ def animate(
     if first_clip and before is None:
         raise ValueError(f"clip {first_clip} goes on from the frames before it; none were given")
     config, total, guidance = emo.config, len(audio), Guidance.of(guidance)
-    autocast = partial(torch.autocast, reference.device.type, precision, enabled=precision != torch.float32)
+    # A trainer that draws samples has its own autocast open: float32 leaves it be.
+    half = partial(torch.autocast, reference.device.type, precision)
+    autocast = nullcontext if precision == torch.float32 else half
     with autocast():
         portrait = emo.encode_frames(
             emo.encode_pixels(reference[None])
