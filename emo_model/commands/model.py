@@ -148,9 +148,9 @@ def _buckets(root: "DataRoot") -> "SpeedBuckets":
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same video.")
 @click.option(
     "--precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto", show_default=True,
-    help="Of the networks; auto: bf16 on a GPU. Half the memory, other last bits.",
+    help="Of the networks; auto: bf16 on a GPU. Half the memory of weights, other last bits.",
 )  # fmt: skip
-@click.option("--compile", "compiled", is_flag=True, help="torch.compile first: minutes, gained back by long videos.")
+@click.option("--compile", "compiled", is_flag=True, help="torch.compile in the first clip, which takes minutes.")
 @click.option("--size", type=int, help="Pixels a side of the file, even; the network's own otherwise.")
 @click.option("--paste-back", is_flag=True, help="The whole portrait, with the face moving in it.")
 @click.option("--mark", is_flag=True, help="Write AI-generated into the picture, too.")

@@ -70,7 +70,7 @@ def _one(
 ) -> GeneratedClip:
     out = out_dir / f"{row['clip_id']}.mp4"
     made_from = [row[name] for name in ("crop_sha256", "labels_sha256", "sound_path", "audio_sha256")]
-    key = text_sha256(model.sha256, model.precision, *asdict(settings).values(), max_seconds, *made_from)
+    key = text_sha256(model.sha256, *model.runs.values(), *asdict(settings).values(), max_seconds, *made_from)
     if (kept := _finished(out, key)) is not None:
         return kept
     report = animate_clip(model, row, boxes, root, out, settings, max_seconds)

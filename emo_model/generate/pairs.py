@@ -134,7 +134,7 @@ def _one(
         settings = replace(settings, face_region=parse_region(_found_beside(folder, region)))
     mask = [settings.face_region] if isinstance(settings.face_region, Path) else []
     seen = [_content(path) for path in (portrait, audio, *mask)]
-    key = text_sha256(model.sha256, model.precision, *asdict(settings).values(), *seen)
+    key = text_sha256(model.sha256, *model.runs.values(), *asdict(settings).values(), *seen)
     note = note_of(out)
     if note and note.get("key") == key:
         return GeneratedPair(**note), True

@@ -66,10 +66,8 @@ def animate(
     # A trainer that draws samples has its own autocast open: float32 leaves it be.
     half = partial(torch.autocast, reference.device.type, precision)
     autocast = nullcontext if precision == torch.float32 else half
-    with autocast():
-        portrait = emo.encode_frames(
-            emo.encode_pixels(reference[None])
-        )  # the first clip has zero maps for motion frames
+    with autocast():  # zero maps stand for the motion frames of the first clip
+        portrait = emo.encode_frames(emo.encode_pixels(reference[None]))
     for number, first in enumerate(range(first_clip * config.frames, total, config.frames), start=first_clip):
         heard = audio[nearby(first, config.frames, config.nearby, total)].to(reference)
         asked = speed((first + config.frames / 2) / FPS) if callable(speed) else speed

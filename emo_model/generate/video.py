@@ -100,8 +100,8 @@ class Model:
     @classmethod
     def load(cls, folder: Path, precision: Precision = "auto", compiled: bool = False) -> "Model":
         """Read a checkpoint folder, or the last one of a finished run. compiled: torch.compile of what repeats
-        (train/compiling.py), done in the first clip. UserError where it is no checkpoint,
-        it is of a stage that makes no videos, or this machine lacks its audio encoder, or a compiler."""
+        (train/compiling.py), done in the first clip. UserError where it is no checkpoint, it is of a stage that makes
+        no videos, or this machine lacks its audio encoder, or a compiler where one is wanted."""
         folder = checkpoint_in(folder)
         emo = EMO.from_pretrained(folder).eval().requires_grad_(False)
         _refuse_stills(folder)
@@ -116,6 +116,11 @@ class Model:
             folder, emo.to(device), scheduler, encoder, checkpoint_sha256(folder), shared,
             torch.bfloat16 if half else torch.float32, compiled,
         )  # fmt: skip
+
+    @property
+    def runs(self) -> dict[str, Any]:
+        """What of how it runs decides a video's bits, as the video says it."""
+        return {"precision": str(self.precision).removeprefix("torch."), "compiled": self.compiled}
 
     @property
     def device(self) -> torch.device:
@@ -272,8 +277,7 @@ def _made(model: Model, settings: Settings, pace: Speed) -> dict[str, Any]:
     """How a video is made, as the file itself says it."""
     asked = asdict(replace(settings, speed=pace if pace is None or isinstance(pace, float | int) else settings.speed))
     asked["face_region"] = str(settings.face_region)
-    ran = {"precision": str(model.precision).removeprefix("torch."), "compiled": model.compiled}
-    return {"checkpoint": model.folder.name, "checkpoint_sha256": model.sha256, **asked, **ran}
+    return {"checkpoint": model.folder.name, "checkpoint_sha256": model.sha256, **asked, **model.runs}
 
 
 def _made_of(model: Model, portrait: Portrait, sound: Sound) -> dict[str, Any]:
